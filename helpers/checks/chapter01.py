@@ -1,0 +1,3 @@
+"""Checks for chapter 1, Meet the data."""
+
+__all__: list[str] = []

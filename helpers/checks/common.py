@@ -1,0 +1,60 @@
+"""What every exercise that checks itself says: not yet, a hint, or right."""
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+
+
+class Hint(Exception):
+    """A wrong answer; the message names the probable mistake and points to the way."""
+
+
+class NotYet(Exception):
+    """An answer that was not given; `exercise` raises it for `...` by itself."""
+
+
+def exercise(check: Callable[..., str]) -> Callable[..., bool | None]:
+    """Turn `check`, which returns why an answer is right, into a check for notebooks.
+
+    `check(answer, ...)` raises `Hint` for a wrong answer. The result prints one line,
+    never raises, and returns True (right), False (wrong) or None (left as `...`, also
+    inside a list, tuple or dict).
+    """
+
+    @wraps(check)
+    def checked(answer, *context) -> bool | None:
+        try:
+            if _has_ellipsis(answer):
+                raise NotYet(
+                    "replace the ... with your answer and run both cells again."
+                )
+            print(f"Right: {check(answer, *context)}")
+            return True
+        except NotYet as message:
+            print(f"Not yet: {message}")
+            return None
+        except Hint as message:
+            print(f"Not quite: {message}")
+        except Exception as error:  # an answer may be anything, and may fail anyhow
+            print(
+                "Not quite: this answer could not be checked. Python says "
+                f"{type(error).__name__}: {error}"
+            )
+        return False
+
+    return checked
+
+
+def one_of(answer: str, choices: Iterable[str]) -> str:
+    """Return a chosen letter in lower case, or raise `Hint` with the choices."""
+    letter = str(answer).strip().lower()
+    if letter not in choices:
+        raise Hint(f'choose one of {", ".join(choices)}, as a string such as "a".')
+    return letter
+
+
+def _has_ellipsis(answer) -> bool:
+    if isinstance(answer, dict):
+        answer = list(answer.values())
+    if isinstance(answer, list | tuple | set):
+        return any(_has_ellipsis(part) for part in answer)
+    return answer is ...
