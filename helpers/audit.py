@@ -1,0 +1,47 @@
+"""What repeats in a dataset, and splits that respect it.
+
+So far: exact duplicates. Mirrored, re-framed and re-encoded twins need more than a
+hash; until they are found, a split made here still has them on both sides.
+"""
+
+import hashlib
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from helpers.config import SEED, CourseError
+
+
+def exact_duplicate_groups(images: np.ndarray) -> np.ndarray:
+    """Number the images so that those with identical pixels share a number.
+
+    `images` uint8 [n, height, width]; returns int64 [n], numbered in order of first
+    appearance from 0. Pixels are compared through their SHA-256.
+    """
+    digests = [hashlib.sha256(np.ascontiguousarray(i)).digest() for i in images]
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(d, len(first)) for d in digests], dtype=np.int64)
+
+
+def inner_split(
+    labels: np.ndarray, groups: np.ndarray, share: float = 0.1, seed: int = SEED
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split a training part into a part to fit and a part to validate on.
+
+    `labels` int [n], `groups` int [n] (images of one group stay together), `share`:
+    the validation part's share, at most one half. Returns sorted indices (fit, val),
+    class-balanced as far as the groups allow, the same for the same seed. Raises
+    `CourseError` when there are fewer groups than parts. Method: scikit-learn's
+    `StratifiedGroupKFold`, of which one fold is taken.
+    """
+    labels, groups = np.asarray(labels), np.asarray(groups)
+    if not 0 < share <= 0.5:
+        raise CourseError(f"share is {share}; expected more than 0, at most 0.5.")
+    parts = round(1 / share)
+    if len(np.unique(groups)) < parts:
+        raise CourseError(
+            f"{len(np.unique(groups))} groups cannot fill {parts} parts; "
+            "use more images or a larger share."
+        )
+    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    return next(iter(folds.split(np.zeros(len(labels)), labels, groups)))

@@ -1,0 +1,209 @@
+"""Runs that were made once, on real images, and recorded for everybody.
+
+A run is two files in data/recorded: NAME.npz, the record (who was scored, with what
+probabilities), and NAME.json, what it was and the metrics that follow from the record.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from helpers.config import ROOT, CourseError
+
+FOLDER = ROOT / "data" / "recorded"
+INFO_KEYS = (
+    "name",
+    "dataset",
+    "manifest_sha256",
+    "plan_sha256",
+    "looks",
+    "protocol",
+    "weights",
+    "profile",
+    "seeds",
+    "backend",
+    "device",
+    "versions",
+    "commit",
+    "recorded_on",
+    "wall_seconds",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One recorded run: `info` is its JSON, `arrays` its NPZ."""
+
+    info: dict
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def name(self) -> str:
+        return self.info["name"]
+
+    @property
+    def badge(self) -> str:
+        """Say in three words what the numbers come from, for titles and tables."""
+        return f"real, recorded on {self.info['recorded_on']}"
+
+    @property
+    def filenames(self) -> np.ndarray:
+        """Scored files, str [n], as `Testing/glioma/Te-gl_0010.jpg`."""
+        return self.arrays["filenames"]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Classes of the scored files, int [n]."""
+        return self.arrays["labels"]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(str(name) for name in self.arrays["class_names"])
+
+    @property
+    def fold(self) -> np.ndarray:
+        """Outer fold of each scored file, int [n]; all 0 on the official split."""
+        return self.arrays["fold"]
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """Predicted probabilities, float64 [seeds, n, k]; rows sum to 1."""
+        return _normalised(self.arrays["probabilities"])
+
+    @property
+    def val_filenames(self) -> np.ndarray:
+        """Inner-validation files, str [m]: never scored, never trained on."""
+        return self.arrays["val_filenames"]
+
+    @property
+    def val_labels(self) -> np.ndarray:
+        return self.arrays["val_labels"]
+
+    @cached_property
+    def val_probabilities(self) -> np.ndarray:
+        """Predicted probabilities of the validation files, float64 [seeds, m, k]."""
+        return _normalised(self.arrays["val_probabilities"])
+
+
+@dataclass(frozen=True)
+class Features:
+    """Recorded features of every real image: what a network saw, without the image.
+
+    `features` float32 [n, 256]: DenseNet121 (ImageNet) after global average pooling,
+    projected by a fixed Gaussian matrix; `group` int [n]: exact pixel duplicates share
+    a number; `split` str [n]: Training or Testing.
+    """
+
+    filenames: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    split: np.ndarray
+    group: np.ndarray
+    features: np.ndarray
+    info: dict
+
+    def official_split(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the indices of Training and of Testing."""
+        return np.flatnonzero(self.split == "Training"), np.flatnonzero(
+            self.split == "Testing"
+        )
+
+
+def names() -> list[str]:
+    """Return the names of all recorded runs, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def load(name: str) -> Run:
+    """Load one recorded run by name; `CourseError` lists the names there are."""
+    return Run(info(name), _arrays(name))
+
+
+def features(name: str = "features-imagenet-224") -> Features:
+    """Load the recorded features of every real image."""
+    arrays = _arrays(name)
+    filenames = arrays["filenames"]
+    return Features(
+        filenames=filenames,
+        labels=arrays["labels"].astype(np.int64),
+        class_names=tuple(str(c) for c in arrays["class_names"]),
+        split=np.array([f.split("/")[0] for f in filenames]),
+        group=arrays["group"].astype(np.int64),
+        features=arrays["features"].astype(np.float32),
+        info=info(name),
+    )
+
+
+def info(name: str) -> dict:
+    """Load a record's JSON only."""
+    path = _path(name, "json")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise CourseError(
+            f"{path} is damaged ({error}); fetch it again with the course."
+        ) from None
+
+
+def number(path: str) -> float:
+    """Return one number of a record: `NAME.key.key`, as `fine-tune.metrics.accuracy`.
+
+    A list is indexed by position. Raises `CourseError` naming the key that is missing.
+    """
+    name, *keys = path.split(".")
+    value = info(name)
+    for key in keys:
+        try:
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        except (KeyError, IndexError, TypeError, ValueError):
+            known = ", ".join(value) if isinstance(value, dict) else repr(value)
+            raise CourseError(f"{path}: no {key!r} there; there is {known}.") from None
+    return value
+
+
+def matches(printed: str, value: float) -> bool:
+    """Tell whether a printed number is `value` at the printed precision.
+
+    `printed` may be plain (`0.979`, `1,311`), a fraction as percent (`97.9 %` for
+    0.979), or carry words (`97.9 percent`).
+    """
+    found = re.search(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+", printed)
+    if not found:
+        return False
+    text = found[0].replace(",", "")
+    decimals = len(text.partition(".")[2])
+    rest = printed[found.end() :]
+    scale = 100 if re.match(r"\s*(%|percent|points)", rest) else 1
+    # Half a unit of the last printed digit, and a hair for binary rounding.
+    return abs(float(text) - value * scale) <= 0.5 * 10**-decimals + 1e-9
+
+
+def _path(name: str, suffix: str) -> Path:
+    path = FOLDER / f"{name}.{suffix}"
+    if not path.exists():
+        raise CourseError(
+            f"no recorded run {name!r} ({path} is missing); "
+            f"there are: {', '.join(names()) or 'none'}."
+        )
+    return path
+
+
+def _arrays(name: str) -> dict[str, np.ndarray]:
+    path = _path(name, "npz")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+    except Exception as error:  # zip, zlib and header errors share no base class
+        raise CourseError(
+            f"{path} is damaged ({error}); fetch it again with the course."
+        ) from None
+
+
+def _normalised(probabilities: np.ndarray) -> np.ndarray:
+    # Stored as float32: rows sum to 1 only to 1e-7, and scikit-learn warns about less.
+    probabilities = probabilities.astype(np.float64)
+    return probabilities / probabilities.sum(axis=-1, keepdims=True)
