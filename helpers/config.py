@@ -68,5 +68,5 @@ def weights_setting() -> str:
 
 
 def cache_dir() -> Path:
-    """Return the folder for caches, `BRAIN_MRI_CACHE` or data/cache; it may be deleted."""
+    """Return `BRAIN_MRI_CACHE` or data/cache, whose content may be deleted."""
     return Path(os.environ.get("BRAIN_MRI_CACHE") or ROOT / "data" / "cache")

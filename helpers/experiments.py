@@ -1,0 +1,452 @@
+"""Run an experiment on the real images once, and record it for everybody.
+
+    python -m helpers.experiments list
+    python -m helpers.experiments features-imagenet-224
+    python -m helpers.experiments linear-probe-official --choose
+    python -m helpers.experiments linear-probe-official
+
+`--choose` compares candidates on an inner validation part of Training and writes the
+plan to data/recorded/plans/NAME.json. The run itself refuses to start before that plan
+is committed, looks at the test images once, and counts its looks.
+
+Needs the real images (BRAIN_MRI_DATA) and ImageNet weights (BRAIN_MRI_WEIGHTS).
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from helpers import audit, config, evaluation, recorded
+from helpers.config import ROOT, SEED, CourseError
+from helpers.datasets import Dataset, load_dataset
+
+PLANS = recorded.FOLDER / "plans"
+PIXELS = 224
+BOUNDARY = "pool4_pool"
+VALIDATION_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the command line can run: `choose` writes a plan, `run` carries it out."""
+
+    name: str
+    summary: str
+    run: Callable[["Experiment", bool], None]
+    candidates: tuple[dict, ...] = ()
+    seeds: tuple[int, ...] = (SEED,)
+    try_plan: Callable[["RealData", dict], np.ndarray] | None = None
+    score: Callable[["RealData", dict, int], tuple[np.ndarray, np.ndarray]] | None = (
+        None
+    )
+
+
+@dataclass(frozen=True)
+class RealData:
+    """The real images with the official split and its inner validation part.
+
+    `fit` and `val` are disjoint parts of Training that share no exact duplicate.
+    """
+
+    data: Dataset
+    group: np.ndarray
+    fit: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.data.labels
+
+
+def load_real() -> RealData:
+    """Load the real images at 224 px and split Training into fit and validation."""
+    if config.data_setting() == "phantom":
+        raise CourseError(
+            "experiments run on the real images: set BRAIN_MRI_DATA to their folder "
+            "(the one that holds Training and Testing), or to kaggle."
+        )
+    data = load_dataset(pixels=PIXELS)
+    if data.class_names != ("glioma", "meningioma", "notumor", "pituitary"):
+        raise CourseError(
+            f"{data.name} has the classes {data.class_names}; expected 4."
+        )
+    group = audit.exact_duplicate_groups(data.images)
+    train, test = data.official_split()
+    fit, val = audit.inner_split(data.labels[train], group[train], VALIDATION_SHARE)
+    return RealData(data, group, train[fit], train[val], test)
+
+
+def _imagenet_backbone():
+    from helpers import densenet
+
+    weights = densenet.weights_name("auto")
+    if "imagenet" not in weights:
+        raise CourseError(
+            f"the weights are {weights!r}; expected ImageNet's. Set BRAIN_MRI_WEIGHTS "
+            "to imagenet or to the path of densenet121_imagenet_notop.weights.h5."
+        )
+    return densenet.backbone("auto", pixels=PIXELS)
+
+
+def _frozen_activations(real: RealData) -> tuple[np.ndarray, object]:
+    """Return what the frozen part makes of every image, and the untrained tail."""
+    from helpers import densenet
+
+    frozen, tail = densenet.split_at(_imagenet_backbone(), BOUNDARY)
+    return densenet.activations(frozen, real.data.images, "imagenet-224"), tail
+
+
+def _features(real: RealData) -> np.ndarray:
+    """Return globally pooled ImageNet features, float32 [n, 1024], of every image."""
+    path = config.cache_dir() / f"features-{real.data.fingerprint[:16]}.npy"
+    if path.exists():
+        return np.load(path)
+    activations, tail = _frozen_activations(real)
+    from tqdm.auto import tqdm
+
+    steps = range(0, len(activations), 64)
+    pooled = [
+        np.asarray(tail(np.asarray(activations[i : i + 64]), training=False)).mean(
+            (1, 2)
+        )
+        for i in tqdm(steps, desc="features", unit="batch")
+    ]
+    features = np.concatenate(pooled)
+    np.save(path, features)
+    return features
+
+
+# --- features of every image, for everybody -------------------------------------------
+
+
+def record_features(experiment: Experiment, look_again: bool) -> None:
+    """Project every image's ImageNet features to 256 dimensions and record them."""
+    from sklearn.random_projection import GaussianRandomProjection
+
+    started = time.perf_counter()
+    real = load_real()
+    features = _features(real)
+    projection = GaussianRandomProjection(256, random_state=SEED)
+    _write(
+        _info(
+            experiment,
+            real,
+            protocol=(
+                "DenseNet121 features of every image (global average pooling, 1024 "
+                "dimensions), multiplied by a fixed Gaussian matrix (256 dimensions). "
+                "No label was used. group: files with identical pixels at 224 px."
+            ),
+            wall_seconds=time.perf_counter() - started,
+        ),
+        filenames=real.data.table["file"].to_numpy(dtype=str),
+        labels=real.labels.astype(np.int8),
+        class_names=np.array(real.data.class_names),
+        group=real.group.astype(np.int32),
+        features=projection.fit_transform(features).astype(np.float16),
+    )
+
+
+# --- linear probe ---------------------------------------------------------------------
+
+
+def _probe(features: np.ndarray, labels: np.ndarray, plan: dict):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = make_pipeline(
+        StandardScaler(), LogisticRegression(C=plan["C"], max_iter=5000)
+    )
+    return probe.fit(features, labels)
+
+
+def try_linear_probe(real: RealData, plan: dict) -> np.ndarray:
+    """Return validation probabilities [m, k] of a probe trained on the fit part."""
+    features = _features(real)
+    probe = _probe(features[real.fit], real.labels[real.fit], plan)
+    return probe.predict_proba(features[real.val])
+
+
+def score_linear_probe(
+    real: RealData, plan: dict, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return validation and test probabilities of a probe trained on the fit part."""
+    features = _features(real)
+    probe = _probe(features[real.fit], real.labels[real.fit], plan)
+    return probe.predict_proba(features[real.val]), probe.predict_proba(
+        features[real.test]
+    )
+
+
+# --- plans, looks and records ---------------------------------------------------------
+
+
+def choose(experiment: Experiment) -> None:
+    """Compare the candidates on the inner validation part and write the plan.
+
+    The candidate with the lowest validation log loss wins; macro-F1 is written beside
+    it. No test image is touched.
+    """
+    real = load_real()
+    table = []
+    for candidate in experiment.candidates:
+        started = time.perf_counter()
+        probabilities = experiment.try_plan(real, candidate)
+        found = evaluation.metrics(
+            real.labels[real.val], probabilities, real.data.class_names, num_resamples=0
+        )
+        row = {k: found[k] for k in ("log_loss", "macro_f1", "accuracy")}
+        table.append({"plan": candidate, "validation": row})
+        print(f"{candidate}: {row}, {time.perf_counter() - started:.0f} s", flush=True)
+    best = min(table, key=lambda row: row["validation"]["log_loss"])
+    path = PLANS / f"{experiment.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plan = {
+        "name": experiment.name,
+        "chosen": best["plan"],
+        "chosen_by": (
+            f"lowest log loss on an inner validation part: {VALIDATION_SHARE:.0%} of "
+            "Training, class-balanced, exact duplicates kept together"
+        ),
+        "seeds": list(experiment.seeds),
+        "num_fit": len(real.fit),
+        "num_val": len(real.val),
+        "candidates": table,
+    }
+    path.write_text(json.dumps(plan, indent=1) + "\n")
+    print(f"Plan written to {path}. Commit it, then run: {experiment.name}")
+
+
+def _committed_plan(name: str) -> tuple[dict, str]:
+    """Return the plan and its SHA-256; refuse one that git does not hold as it is."""
+    path = PLANS / f"{name}.json"
+    if not path.exists():
+        raise CourseError(
+            f"{path} is missing: choose a plan first, with\n"
+            f"    python -m helpers.experiments {name} --choose"
+        )
+    text = path.read_bytes()
+    if _git("show", f"HEAD:{path.relative_to(ROOT)}") != text.decode():
+        raise CourseError(
+            f"{path} differs from what is committed. Commit it before looking at the "
+            "test images: a plan that can still change is not a plan."
+        )
+    return json.loads(text), hashlib.sha256(text).hexdigest()
+
+
+def _next_look(name: str, look_again: bool) -> int:
+    """Count the looks at the test images; any but the first must be asked for."""
+    path = recorded.FOLDER / f"{name}.json"
+    if not path.exists():
+        return 1
+    looks = recorded.info(name)["looks"]
+    if not look_again:
+        raise CourseError(
+            f"{name} has looked at the test images already ({looks} time(s)). Its "
+            f"record is {path}. To look again, and have it counted, add --look-again."
+        )
+    return looks + 1
+
+
+def run_planned(experiment: Experiment, look_again: bool) -> None:
+    """Carry out the committed plan with every seed, score the test images, record."""
+    plan, plan_sha256 = _committed_plan(experiment.name)
+    looks = _next_look(experiment.name, look_again)
+    started = time.perf_counter()
+    real = load_real()
+    val, test, seconds = [], [], []
+    for seed in plan["seeds"]:
+        seed_started = time.perf_counter()
+        val_probabilities, test_probabilities = experiment.score(
+            real, plan["chosen"], seed
+        )
+        val.append(val_probabilities)
+        test.append(test_probabilities)
+        seconds.append(round(time.perf_counter() - seed_started, 1))
+        print(f"seed {seed}: {seconds[-1]:.0f} s", flush=True)
+    files = real.data.table["file"].to_numpy(dtype=str)
+    probabilities = np.stack(test).astype(np.float32)
+    info = _info(
+        experiment,
+        real,
+        protocol=experiment.summary,
+        wall_seconds=time.perf_counter() - started,
+    )
+    info |= {
+        "plan_sha256": plan_sha256,
+        "plan": plan["chosen"],
+        "looks": looks,
+        "seeds": plan["seeds"],
+        "seconds_per_seed": seconds,
+        "num_fit": len(real.fit),
+        "num_val": len(real.val),
+        "num_scored": len(real.test),
+    }
+    _write(
+        info,
+        filenames=files[real.test],
+        labels=real.labels[real.test].astype(np.int8),
+        class_names=np.array(real.data.class_names),
+        fold=np.zeros(len(real.test), np.int8),
+        probabilities=probabilities,
+        val_filenames=files[real.val],
+        val_labels=real.labels[real.val].astype(np.int8),
+        val_probabilities=np.stack(val).astype(np.float32),
+    )
+
+
+def metrics_of(run: recorded.Run) -> dict:
+    """Compute a record's metrics from its arrays, as its JSON states them."""
+    return evaluation.metrics(
+        run.labels.astype(int), run.probabilities, run.class_names, seed=SEED
+    )
+
+
+def _write(info: dict, **arrays: np.ndarray) -> None:
+    """Write the record: the arrays first, then the JSON that follows from them."""
+    recorded.FOLDER.mkdir(parents=True, exist_ok=True)
+    path = recorded.FOLDER / f"{info['name']}.npz"
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(temporary, path)
+    if "probabilities" in arrays:
+        info["metrics"] = metrics_of(recorded.Run(info, arrays))
+    path.with_suffix(".json").write_text(json.dumps(info, indent=1) + "\n")
+    print(json.dumps(info, indent=1))
+
+
+def _info(
+    experiment: Experiment, real: RealData, protocol: str, wall_seconds: float
+) -> dict:
+    from helpers import densenet
+
+    table = real.data.table
+    return {
+        "name": experiment.name,
+        "dataset": {
+            "name": "masoudnickparvar/brain-tumor-mri-dataset, version 1",
+            "copy": f"{len(table)} of its 7023 files, read at {PIXELS} px",
+            "fingerprint": real.data.fingerprint,
+        },
+        "manifest_sha256": None,  # official split: no manifest of folds is used
+        "plan_sha256": None,
+        "looks": 0,
+        "protocol": protocol,
+        "weights": densenet.weights_name("auto"),
+        "profile": "full",
+        "seeds": list(experiment.seeds),
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "device": f"{os.cpu_count()} CPU cores, {_cpu_name()}",
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                name: version(name)
+                for name in ("keras", "tensorflow-cpu", "numpy", "scikit-learn")
+            },
+        },
+        "commit": _commit(),
+        "recorded_on": date.today().isoformat(),
+        "wall_seconds": round(wall_seconds, 1),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    """Return the commit, with `+changes` when helpers differ from it."""
+    changed = _git("status", "--porcelain", "--", "helpers").strip()
+    return _git("rev-parse", "HEAD").strip()[:12] + ("+changes" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout
+
+
+# --- the command line -----------------------------------------------------------------
+
+EXPERIMENTS = {
+    e.name: e
+    for e in (
+        Experiment(
+            "features-imagenet-224",
+            "Projected ImageNet features of every image (no training, no test score)",
+            run=record_features,
+        ),
+        Experiment(
+            "linear-probe-official",
+            "Official split. Logistic regression on frozen ImageNet DenseNet121 "
+            "features (224 px), fitted on Training less its inner validation part.",
+            run=run_planned,
+            candidates=tuple({"C": c} for c in (0.001, 0.01, 0.1, 1.0)),
+            try_plan=try_linear_probe,
+            score=score_linear_probe,
+        ),
+    )
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line asks for; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.experiments",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=["list", *EXPERIMENTS])
+    parser.add_argument(
+        "--choose",
+        action="store_true",
+        help="compare the candidates on the inner validation part and write the plan",
+    )
+    parser.add_argument(
+        "--look-again",
+        action="store_true",
+        help="score the test images once more; the record counts it",
+    )
+    asked = parser.parse_args(arguments)
+    if asked.name == "list":
+        for experiment in EXPERIMENTS.values():
+            print(f"{experiment.name}\n    {experiment.summary}")
+        return 0
+    experiment = EXPERIMENTS[asked.name]
+    try:
+        if asked.choose and not experiment.candidates:
+            raise CourseError(
+                f"{experiment.name} has nothing to choose: run it plainly."
+            )
+        if asked.choose:
+            choose(experiment)
+        else:
+            experiment.run(experiment, asked.look_again)
+    except CourseError as error:
+        print(f"experiments: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

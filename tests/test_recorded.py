@@ -1,0 +1,131 @@
+"""Records load, state what follows from their arrays, and name what is wrong."""
+
+import json
+
+import numpy as np
+import pytest
+
+from helpers import recorded
+from helpers.config import CourseError
+
+SCORED = [n for n in recorded.names() if recorded.info(n).get("metrics")]
+
+
+def _flat(value, path=""):
+    """Return {path: number} of nested dicts and lists."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return {path: value}
+    return {k: v for key, sub in items for k, v in _flat(sub, f"{path}.{key}").items()}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorded, "FOLDER", tmp_path)
+    (tmp_path / "run.json").write_text(
+        json.dumps({"name": "run", "metrics": {"accuracy": 0.9786, "seeds": [1, 2]}})
+    )
+    return tmp_path
+
+
+def test_something_is_recorded():
+    assert {"features-imagenet-224", "linear-probe-official"} <= set(recorded.names())
+
+
+@pytest.mark.parametrize("name", recorded.names())
+def test_a_record_says_where_it_comes_from(name):
+    info = recorded.info(name)
+    assert info["name"] == name
+    missing = [key for key in recorded.INFO_KEYS if key not in info]
+    assert not missing
+    assert not info["commit"].endswith("+changes"), "recorded from uncommitted code"
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_the_json_follows_from_the_arrays(name):
+    from helpers.experiments import metrics_of
+
+    run = recorded.load(name)
+    again, stated = _flat(metrics_of(run)), _flat(run.info["metrics"])
+    assert again.keys() == stated.keys()
+    assert list(again.values()) == pytest.approx(list(stated.values()), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_scored_and_validation_files_are_disjoint_and_in_their_split(name):
+    run = recorded.load(name)
+    assert run.probabilities.shape[1:] == (len(run.filenames), len(run.class_names))
+    assert not set(run.filenames) & set(run.val_filenames)
+    assert {f.split("/")[0] for f in run.filenames} == {"Testing"}
+    assert {f.split("/")[0] for f in run.val_filenames} == {"Training"}
+    folder = [f.split("/")[1] for f in run.filenames]
+    assert folder == [run.class_names[i] for i in run.labels]
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_a_scored_run_had_a_committed_plan_and_counts_its_looks(name):
+    import hashlib
+
+    info = recorded.info(name)
+    plan = (recorded.FOLDER / "plans" / f"{name}.json").read_bytes()
+    assert info["plan_sha256"] == hashlib.sha256(plan).hexdigest()
+    assert info["plan"] == json.loads(plan)["chosen"]
+    assert info["looks"] >= 1
+
+
+def test_features_cover_the_copy_and_group_only_equal_classes_mostly():
+    found = recorded.features()
+    assert found.features.shape == (len(found.filenames), 256)
+    assert np.isfinite(found.features).all()
+    train, test = found.official_split()
+    assert len(train) + len(test) == len(found.filenames) == 7019
+    assert len(test) == 1311
+
+
+def test_a_number_is_found_by_its_path(folder):
+    assert recorded.number("run.metrics.accuracy") == 0.9786
+    assert recorded.number("run.metrics.seeds.1") == 2
+
+
+def test_a_wrong_path_names_the_key_and_what_there_is(folder):
+    with pytest.raises(
+        CourseError, match="no 'acuracy' there; there is accuracy, seeds"
+    ):
+        recorded.number("run.metrics.acuracy")
+
+
+def test_an_unknown_run_lists_the_known(folder):
+    with pytest.raises(CourseError, match=r"no recorded run 'walk'.*there are: run"):
+        recorded.load("walk")
+
+
+def test_a_damaged_record_is_named(folder):
+    (folder / "run.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(CourseError, match=r"run\.npz is damaged"):
+        recorded.load("run")
+    (folder / "run.json").write_text('{"name": ')
+    with pytest.raises(CourseError, match=r"run\.json is damaged"):
+        recorded.info("run")
+
+
+@pytest.mark.parametrize(
+    ("printed", "value", "same"),
+    [
+        ("0.979", 0.97864, True),
+        ("0.978", 0.97864, False),
+        ("97.9 %", 0.97864, True),
+        ("97.8 %", 0.97864, False),
+        ("98 %", 0.97864, True),
+        ("97.9 percent", 0.97864, True),
+        ("1,311", 1311, True),
+        ("1,311 images", 1310, False),
+        (".979", 0.97864, True),
+        ("-0.5", -0.52, True),
+        ("many", 1, False),
+    ],
+)
+def test_a_printed_number_must_match_at_its_printed_precision(printed, value, same):
+    assert recorded.matches(printed, value) is same
