@@ -1,0 +1,155 @@
+"""Interactive pieces that work in a built page, in JupyterLab and in Colab alike.
+
+Neither needs a kernel or the network once the page is made.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+import matplotlib.pyplot as plt
+from IPython.display import HTML
+from jupyterquiz.dynamic import loader, renderer
+from matplotlib.figure import Figure
+
+# Dark text on light cards, and the other way round where the package writes on colour:
+# every pair has a contrast of at least 4.5 to 1 on light and dark pages.
+QUIZ_COLOURS = {
+    "--jq-multiple-choice-bg": "#0b4f7d",
+    "--jq-many-choice-bg": "#0b4f7d",
+    "--jq-numeric-bg": "#0b4f7d",
+    "--jq-string-bg": "#0b4f7d",
+    "--jq-mc-button-bg": "#fafafa",
+    "--jq-mc-button-border": "#6b6b6b",
+    "--jq-mc-button-inset-shadow": "#555555",
+    "--jq-numeric-input-bg": "#ffffff",
+    "--jq-numeric-input-label": "#101010",
+    "--jq-numeric-input-shadow": "#999999",
+    "--jq-incorrect-color": "#9a3412",
+    "--jq-correct-color": "#00664a",
+    "--jq-text-color": "#ffffff",
+    "--jq-link-color": "#9ad0fa",
+}
+
+QUIZ_STYLE = """
+<style>
+#ID .Quiz, #ID .Feedback {font-size: 1rem; line-height: 1.4}
+#ID .Feedback:not(:empty) {background: #ffffff; padding: .4rem .8rem;
+  border: 1px solid #6b6b6b; border-radius: .3rem; text-align: left}
+#ID .Feedback.correct:not(:empty)::before {content: "\\2713\\00a0"}
+#ID .Feedback.incorrect:not(:empty)::before {content: "\\2717\\00a0"}
+#ID .MCButton:focus-within {outline: 3px solid #e69f00; outline-offset: 2px}
+#ID .MCButton input {position: absolute; opacity: 0; width: 1px; height: 1px}
+#ID .InpLabel {float: none; color: inherit; font-size: 1rem}
+#ID .NumericQn + .Answer .Input-text {color: #101010; border: 1px solid #6b6b6b}
+</style>
+"""
+
+# jupyterquiz throws where MathJax is still loading after half a second, and fetches it
+# from elsewhere where it finds only its settings. It therefore gets a stand-in that
+# waits for the page's own MathJax; without one, formulas stay as text.
+QUIZ_SCRIPT = """
+<script>
+(function () {
+  const page = window;
+  const MathJax = {
+    version: "3",
+    typeset: function (elements, tries = 100) {
+      const startup = page.MathJax && page.MathJax.startup;
+      if (startup && startup.promise) {
+        startup.promise.then(() => page.MathJax.typesetPromise(elements));
+      } else if (tries > 0 && page.MathJax) {
+        setTimeout(() => MathJax.typeset(elements, tries - 1), 200);
+      }
+    }
+  };
+  const console = Object.assign({}, page.console, {log: function () {}});
+  SCRIPT
+  (function name(tries) {
+    const wrappers = document.querySelectorAll("#ID .Quiz");
+    if (wrappers.length === 0 && tries > 0) {
+      setTimeout(() => name(tries - 1), 100);
+    }
+    wrappers.forEach(function (wrapper) {
+      const question = wrapper.firstElementChild.firstElementChild;
+      const answers = wrapper.querySelector(".Answer");
+      const text = wrapper.querySelector(".Input-text");
+      answers.setAttribute("role", text ? "group" : "radiogroup");
+      answers.setAttribute("aria-labelledby", question.id);
+      if (text) { text.setAttribute("aria-labelledby", question.id); }
+      wrapper.querySelector(".Feedback").setAttribute("role", "status");
+    });
+  })(100);
+})();
+</script>
+"""
+
+
+def quiz(questions: list[dict]) -> HTML:
+    """Return a quiz that answers clicks and keys without a kernel or the network.
+
+    `questions`: jupyterquiz's form, such as {"question": ..., "type":
+    "multiple_choice", "answers": [{"answer": ..., "correct": bool, "feedback": ...}]}.
+    Text is HTML, with formulas between dollar signs.
+    """
+    name = "quiz" + uuid4().hex
+    start, static, url = loader.load_questions_script(questions, name)
+    script = renderer.build_script(start, static, url, name, load_js=True)
+    # "</" inside a script would end it; "<\\/" means the same to JavaScript.
+    script = script.replace("</", "<\\/")
+    box = renderer.render_div(name, False, True, False, len(questions), 600, 8, "left")
+    return HTML(
+        renderer.build_styles(name, QUIZ_COLOURS)
+        + QUIZ_STYLE.replace("#ID", f"#{name}")
+        + f"{box}</div>"
+        + QUIZ_SCRIPT.replace("#ID", f"#{name}").replace("SCRIPT", script)
+    )
+
+
+def _png(figure: Figure) -> str:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    plt.close(figure)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+# Acts on its own <figure> only, so that several sliders share a page.
+SLIDE = (
+    "const box = this.closest('figure');"
+    "box.querySelectorAll('img').forEach((image, i) => "
+    "image.style.display = i == this.value ? 'block' : 'none');"
+    "const text = box.querySelectorAll('img')[this.value].dataset.value;"
+    "box.querySelector('output').textContent = text;"
+    "this.setAttribute('aria-valuetext', text);"
+)
+
+
+def slider_frames(
+    draw: Callable[[float], Figure],
+    values: Sequence[float],
+    label: str,
+    describe: Callable[[float], str],
+    start: int = 0,
+) -> HTML:
+    """Return figures behind a slider that moves them without a kernel.
+
+    `draw`: value -> Figure; `values`: one a frame; `label`: what the slider sets;
+    `describe`: value -> the frame's alt text; `start`: index of the first frame shown.
+    Frames are stored in the page, some 20 kB each: keep to about 20.
+    """
+    images = []
+    for i, value in enumerate(values):
+        images.append(
+            f'<img alt="{html.escape(describe(value))}" data-value="{value:g}" '
+            f'style="display: {"block" if i == start else "none"}; max-width: 100%" '
+            f'src="data:image/png;base64,{_png(draw(value))}">'
+        )
+    return HTML(
+        '<figure style="margin: 1em 0">'
+        f"<label>{html.escape(label)}: <output>{values[start]:g}</output><br>"
+        f'<input type="range" min="0" max="{len(values) - 1}" step="1" '
+        f'value="{start}" aria-valuetext="{values[start]:g}" oninput="{SLIDE}" '
+        'style="width: min(100%, 30em)"></label>' + "".join(images) + "</figure>"
+    )
