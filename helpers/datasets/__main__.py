@@ -1,0 +1,64 @@
+"""Say what a folder of images holds: python -m helpers.datasets check PATH."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.config import CourseError, profile
+
+from . import folder, kaggle
+from .dataset import Decoded
+
+EPILOG = """exit status: 0 every image can be used; 1 some were set aside, each named
+with its reason; 2 the folder cannot be used"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0 fine, 1 set aside, 2 unusable."""
+    parser = argparse.ArgumentParser("python -m helpers.datasets", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser(
+        "check",
+        help="decode every image of a folder and report",
+        description=f"Decode every image under PATH and report. PATH holds "
+        f"{folder.LAYOUT}; names such as glioma_tumor are understood.",
+        epilog=EPILOG,
+    )
+    check.add_argument("path", metavar="PATH", type=Path)
+    root = parser.parse_args(arguments).path.expanduser()
+    try:
+        files, strays = folder.find_files(root)
+        decoded = folder.decode(root, files, strays, profile().pixels)
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(report(root, files, decoded))
+    return 1 if len(decoded.set_aside) else 0
+
+
+def report(root: Path, files: list[str], decoded: Decoded) -> str:
+    """Return the text of the report on a decoded folder."""
+    table, aside = decoded.table, decoded.set_aside
+    counts = pd.crosstab(table["class"], table["split"], margins=True)
+    sizes = (table["width"].astype(str) + " x " + table["height"].astype(str)).rename(
+        "size"
+    )
+    common = sizes.value_counts()
+    parts = [
+        f"{root}\n{len(table)} images can be used, {len(aside)} set aside",
+        counts[["Training", "Testing", "All"]].rename_axis(None, axis=1).to_string(),
+        "Colour modes\n" + table["mode"].value_counts().to_string(header=False),
+        f"Sizes in pixels (width x height), {len(common)} different\n"
+        + common.head(5).to_string(header=False),
+        f"Kaggle's dataset: {kaggle.which_version(folder.count(files))}",
+    ]
+    if len(aside):
+        lines = [f"  {row.file}: {row.reason}" for row in aside.itertuples()]
+        parts.append("Set aside\n" + "\n".join(lines))
+    return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
