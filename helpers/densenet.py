@@ -1,0 +1,263 @@
+"""DenseNet121 as a backbone: its weights, its boundary, its cached activations.
+
+The network is Huang et al. 2017 (doi 10.1109/CVPR.2017.243) as `keras.applications`
+builds it: four dense blocks, three transitions, 121 layers with weights counting the
+classifier, which is left out here.
+"""
+
+import hashlib
+import os
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import keras
+import numpy as np
+from tqdm.auto import tqdm
+
+from helpers import batches
+from helpers.config import ROOT, SEED, CourseError, cache_dir, profile, weights_setting
+
+BOUNDARY = "pool4_pool"  # what follows is the last dense block: 2.16 of 7.04 million
+
+# Keras' own file, fetched under Keras' own name and MD5. Keras would look for it only
+# after building the model, and say `Exception: URL fetch failure`.
+IMAGENET_FILE = "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5"
+IMAGENET_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/densenet/"
+    + IMAGENET_FILE
+)
+IMAGENET_MD5 = "30ee3e1110167f948a6b9946edeeb738"
+PROBE_SECONDS = 10
+
+
+def weights_name(weights: str = "auto") -> str:
+    """Name the weights that `backbone(weights)` would load: imagenet, random or a file.
+
+    `weights` as in `backbone`. Raises `CourseError` for a path where no file is.
+    """
+    source = _source(weights)
+    if isinstance(source, Path):
+        return source.name
+    return source or f"random (seed {SEED})"
+
+
+def backbone(weights: str = "auto", pixels: int | None = None) -> keras.Model:
+    """Build DenseNet121 without its classifier.
+
+    Input: float32 [n, pixels, pixels, 3] as `helpers.batches.preprocess` returns it;
+    output: float32 [n, pixels / 32, pixels / 32, 1024]. `pixels` defaults to the
+    profile's and is at least 32.
+
+    `weights`: "imagenet" (Keras' file, downloaded once by name), the path of a Keras
+    weights file, "none" (random numbers, the same everywhere), or "auto":
+    `BRAIN_MRI_WEIGHTS` if set, else the course's own file in data/weights if there is
+    one, else "none". `weights_name(weights)` says which that is. Raises `CourseError`
+    for a file that is missing, damaged, or of another network, and when ImageNet's
+    weights are neither here nor within reach.
+    """
+    pixels = pixels or profile().pixels
+    source = _source(weights)
+    if source == "imagenet":
+        source = _imagenet_file()
+    model = keras.applications.DenseNet121(
+        include_top=False, weights=None, input_shape=(pixels, pixels, 3)
+    )
+    if source is None:
+        _draw_weights(model)
+    else:
+        _load_weights(model, source)
+    return model
+
+
+def split_at(model: keras.Model, layer_name: str) -> tuple[keras.Model, keras.Model]:
+    """Cut a model behind a layer into (frozen, tail), which share its weights.
+
+    `tail(frozen(x))` is `model(x)`. Raises `CourseError` for a layer that is not there
+    or that another path goes around, as inside DenseNet's dense layers.
+    """
+    try:
+        boundary = model.get_layer(layer_name).output
+        return keras.Model(model.input, boundary), keras.Model(boundary, model.output)
+    except ValueError as error:
+        reason = "is not a layer" if "No such layer" in str(error) else "is no boundary"
+        raise CourseError(
+            f"{layer_name!r} {reason} of {model.name}; expected a layer that all paths "
+            "go through, such as pool2_pool, pool3_pool, pool4_pool."
+        ) from None
+
+
+def join(frozen: keras.Model, tail: keras.Model) -> keras.Model:
+    """Put both parts and the preprocessing into one model for grey images.
+
+    Input: uint8 [n, pixels, pixels], 0..255; output: the tail's. The parts are shared,
+    so training the tail trains the joined model.
+    """
+    images = keras.Input(frozen.input_shape[1:3], dtype="uint8", name="grey")
+    return keras.Model(images, tail(frozen(batches.preprocess(images))))
+
+
+def set_frozen(model: keras.Model, boundary: str) -> None:
+    """Freeze every layer up to `boundary`, and every BatchNormalization after it too.
+
+    A frozen BatchNormalization runs in inference mode: it uses the mean and variance it
+    was loaded with, and `fit` does not touch them. Compile the model afterwards. Raises
+    `CourseError` for a layer that is not there. Source: the Keras guide on transfer
+    learning, https://keras.io/guides/transfer_learning/
+    """
+    names = [layer.name for layer in model.layers]
+    if boundary not in names:
+        raise CourseError(
+            f"{boundary!r} is not a layer of {model.name}; for DenseNet121 expected "
+            "pool4_pool (the last block trains), relu (nothing trains), or another."
+        )
+    last_frozen = names.index(boundary)
+    for position, layer in enumerate(model.layers):
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = position > last_frozen and not is_norm
+
+
+def activations(frozen: keras.Model, images: np.ndarray, name: str) -> np.memmap:
+    """Return the frozen part's output for grey images, computed once and then cached.
+
+    `images` uint8 [n, height, width]; returns float32 [n, ...], a read-only memory map
+    of a file in `cache_dir()/activations`. The file's name holds `name`, for people,
+    and a hash of the images, the weights and the boundary, so nothing stale is used.
+    The file appears whole or not at all. Raises `CourseError` when the disk is full.
+    """
+    path = cache_dir() / "activations" / f"{name}-{_key(frozen, images)}.npy"
+    if path.exists():
+        try:
+            return np.load(path, mmap_mode="r")
+        except (ValueError, OSError):
+            print(f"{path} is damaged; computing it again.")
+    # Not through a memory map: a full disk would end Python with a bus error.
+    header = {
+        "descr": np.dtype(np.float32).str,
+        "fortran_order": False,
+        "shape": (len(images), *frozen.output_shape[1:]),
+    }
+    with whole_file(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in _predict_blocks(frozen, images, description=f"activations {name}"):
+            file.write(np.ascontiguousarray(block, np.float32))
+    return np.load(path, mmap_mode="r")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears at `path` only once it is complete and on the disk.
+
+    Until then the bytes are in a file beside it, and what was at `path` stays. Raises
+    `CourseError` when it cannot be written, as on a full disk.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        kept = " The file that was there is kept." if path.exists() else ""
+        raise CourseError(
+            f"{path} cannot be written: {error.strerror or error}.{kept} Free some "
+            "space, or set BRAIN_MRI_CACHE to a folder on another disk."
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _source(weights: str) -> Path | str | None:
+    """Return what to load: a file, "imagenet", or None for random weights."""
+    if weights == "auto":
+        weights = weights_setting()
+    if weights == "auto":
+        bundled = sorted((ROOT / "data" / "weights").glob("densenet121_*_notop*.h5"))
+        return bundled[0] if bundled else None
+    if weights == "none":
+        return None
+    if weights == "imagenet":
+        return weights
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise CourseError(
+            f"no weights file at {path}; expected auto, imagenet, none, or the path of "
+            "a Keras weights file (.weights.h5). See BRAIN_MRI_WEIGHTS."
+        )
+    return path
+
+
+def _imagenet_file() -> Path:
+    """Return Keras' file of ImageNet weights, downloading it if it is not here."""
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        if not (home / "models" / IMAGENET_FILE).exists():
+            request = urllib.request.Request(IMAGENET_URL, method="HEAD")
+            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+        return Path(
+            keras.utils.get_file(
+                IMAGENET_FILE,
+                IMAGENET_URL,
+                cache_subdir="models",
+                file_hash=IMAGENET_MD5,
+            )
+        )
+    except Exception as error:  # Keras raises a bare Exception for a failed download
+        raise CourseError(
+            f"the ImageNet weights are not in {home / 'models'} and cannot be fetched "
+            f"({error}). Ways out: go online once; put {IMAGENET_FILE} into that "
+            "folder; or set BRAIN_MRI_WEIGHTS to a weights file's path, or to none."
+        ) from None
+
+
+def _load_weights(model: keras.Model, path: Path) -> None:
+    try:
+        model.load_weights(path)
+        problem = None
+    except Exception as error:  # h5py and Keras raise many kinds, some of them bare
+        problem = str(error).split("\n")[0]
+    if problem is None and not all(np.isfinite(w).all() for w in model.get_weights()):
+        problem = "it holds values that are not numbers"
+    if problem:
+        raise CourseError(
+            f"{path} does not hold the weights of DenseNet121 without its classifier "
+            f"({model.count_params():,} parameters): {problem}. Fetch the file again, "
+            "or set BRAIN_MRI_WEIGHTS to another, to imagenet, or to none."
+        ) from None
+
+
+def _draw_weights(model: keras.Model) -> None:
+    """Fill the kernels as He et al. 2015 do, from NumPy: the same on every backend."""
+    rng = np.random.default_rng(SEED)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            shape = layer.kernel.shape
+            spread = np.sqrt(2 / np.prod(shape[:-1]))
+            layer.kernel.assign(spread * rng.standard_normal(shape, np.float32))
+
+
+def _key(frozen: keras.Model, images: np.ndarray) -> str:
+    digest = hashlib.sha256(frozen.layers[-1].name.encode())
+    for array in (images, *frozen.get_weights()):
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
+
+
+def _predict_blocks(
+    frozen: keras.Model, images: np.ndarray, description: str, batch_size: int = 32
+) -> Iterator[np.ndarray]:
+    """Yield the frozen part's output batch by batch, with a progress bar."""
+    grey = keras.Input(frozen.input_shape[1:3], dtype="uint8")
+    model = keras.Model(grey, frozen(batches.preprocess(grey), training=False))
+    with tqdm(total=len(images), desc=description, unit="image") as bar:
+        for start in range(0, len(images), batch_size):
+            # The last batch is filled up: another shape would be compiled again.
+            rows = np.arange(start, start + batch_size).clip(max=len(images) - 1)
+            count = min(batch_size, len(images) - start)
+            yield model.predict_on_batch(images[rows])[:count]
+            bar.update(count)
