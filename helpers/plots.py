@@ -121,7 +121,9 @@ def mistakes(data, wrong: pd.DataFrame, badge: str, columns: int = 3) -> Figure:
         found = np.flatnonzero(own == row.file) if same else []
         if len(found) == 0:
             axes.text(0.5, 0.5, row.file.replace("/", "/\n"), ha="center", va="center")
-            axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+            axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
+            axes.axis("on")
+            axes.spines[:].set(visible=True, color="grey", linewidth=0.8)
             continue
         axes.imshow(data.images[found[0]], vmin=0, vmax=255)
         if data.masks is not None and data.masks[found[0]].any():
@@ -263,7 +265,7 @@ def threshold(positive, scores, cut: float, name: str, title: str) -> Figure:
     sensitivity = (scores[positive] >= cut).mean()
     specificity = (scores[~positive] < cut).mean()
     figure, axes = plt.subplots()
-    bins = np.linspace(0, 1, 26)
+    bins = np.linspace(0, 1, 21)
     axes.hist(scores[~positive], bins, color=SKY, label="other classes")
     hollow = {"histtype": "step", "color": RED, "linewidth": 1.8}
     axes.hist(scores[positive], bins, **hollow, label=name)
@@ -273,7 +275,7 @@ def threshold(positive, scores, cut: float, name: str, title: str) -> Figure:
     axes.set_title(
         f"{title}\nsensitivity {sensitivity:.3f}, specificity {specificity:.3f}"
     )
-    axes.legend(loc="upper center")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

@@ -41,9 +41,11 @@ QUIZ_STYLE = """
 #ID .Feedback.correct:not(:empty)::before {content: "\\2713\\00a0"}
 #ID .Feedback.incorrect:not(:empty)::before {content: "\\2717\\00a0"}
 #ID .MCButton:focus-within {outline: 3px solid #e69f00; outline-offset: 2px}
+#ID .MCButton {position: relative}
 #ID .MCButton input {position: absolute; opacity: 0; width: 1px; height: 1px}
 #ID .InpLabel {float: none; color: inherit; font-size: 1rem}
-#ID .NumericQn + .Answer .Input-text {color: #101010; border: 1px solid #6b6b6b}
+#ID .Input-text {border: 1px solid #6b6b6b}
+#ID .Input-text:not(.correctButton, .incorrectButton) {color: #101010}
 </style>
 """
 
@@ -146,10 +148,12 @@ def slider_frames(
             f'style="display: {"block" if i == start else "none"}; max-width: 100%" '
             f'src="data:image/png;base64,{_png(draw(value))}">'
         )
+    # An <output> inside the label would take the label away from the slider.
     return HTML(
         '<figure style="margin: 1em 0">'
-        f"<label>{html.escape(label)}: <output>{values[start]:g}</output><br>"
+        f"<label>{html.escape(label)}: "
         f'<input type="range" min="0" max="{len(values) - 1}" step="1" '
         f'value="{start}" aria-valuetext="{values[start]:g}" oninput="{SLIDE}" '
-        'style="width: min(100%, 30em)"></label>' + "".join(images) + "</figure>"
+        'style="width: min(100%, 24em); vertical-align: middle"></label> '
+        f"<output>{values[start]:g}</output>" + "".join(images) + "</figure>"
     )
