@@ -101,7 +101,7 @@ def _imagenet_backbone():
     return densenet.backbone("auto", pixels=PIXELS)
 
 
-def _frozen_activations(real: RealData) -> tuple[np.ndarray, object]:
+def _frozen_activations(real: RealData):
     """Return what the frozen part makes of every image, and the untrained tail."""
     from helpers import densenet
 
@@ -114,18 +114,19 @@ def _features(real: RealData) -> np.ndarray:
     path = config.cache_dir() / f"features-{real.data.fingerprint[:16]}.npy"
     if path.exists():
         return np.load(path)
-    activations, tail = _frozen_activations(real)
-    from tqdm.auto import tqdm
+    import keras
 
-    steps = range(0, len(activations), 64)
-    pooled = [
-        np.asarray(tail(np.asarray(activations[i : i + 64]), training=False)).mean(
-            (1, 2)
-        )
-        for i in tqdm(steps, desc="features", unit="batch")
-    ]
-    features = np.concatenate(pooled)
-    np.save(path, features)
+    from helpers import densenet
+
+    activations, tail = _frozen_activations(real)
+    pooled = keras.layers.GlobalAveragePooling2D()(tail.output)
+    # In steps: predict would copy the whole memory map into memory first.
+    model, steps = keras.Model(tail.input, pooled), range(0, len(activations), 512)
+    features = np.concatenate(
+        [model.predict(activations[i : i + 512], verbose=0) for i in steps]
+    )
+    with densenet.whole_file(path) as file:
+        np.save(file, features)
     return features
 
 
