@@ -16,7 +16,7 @@ with its reason; 2 the folder cannot be used"""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0 fine, 1 set aside, 2 unusable."""
+    """Run the command line; return 0 (fine), 1 (files set aside) or 2 (unusable)."""
     parser = argparse.ArgumentParser("python -m helpers.datasets", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser(

@@ -244,7 +244,7 @@ def _open(place: Path, name: str, synthetic: bool) -> Dataset | None:
             pd.DataFrame(about["set_aside"], dtype=object),
         )
         data = _assemble(name, decoded, synthetic)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
     return data if data.fingerprint == about["fingerprint"] else None
 

@@ -100,7 +100,7 @@ def decode(root: Path, files: list[str], strays: list[str], pixels: int) -> Deco
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for file, result in zip(
             files,
-            tqdm(pool.map(read, files), "Decoding", len(files), delay=2),
+            tqdm(pool.map(read, files), "Decoding", len(files), delay=5),
             strict=True,
         ):
             if isinstance(result, str):
@@ -124,7 +124,8 @@ def decode(root: Path, files: list[str], strays: list[str], pixels: int) -> Deco
                 reasons = "; ".join(f"{file}: {why}" for file, why in aside[:3])
                 raise CourseError(
                     f"{root}: no image in {split}/{class_name} can be used "
-                    f"({reasons}). For the full list: python -m helpers.datasets check {root}"
+                    f"({reasons}). For the full list, run "
+                    f"python -m helpers.datasets check {root}"
                 )
     return Decoded(np.stack(images), None, table, set_aside)
 

@@ -23,15 +23,20 @@ def load(pixels: int) -> Dataset:
     version 1's number of files, or if a file does not decode.
     """
     root = _download()
-    data = folder.load(root, pixels, name="kaggle version 1")
     verdict = which_version(folder.count(folder.find_files(root)[0]))
-    if verdict != "version 1" or len(data.set_aside):
-        raise CourseError(
-            f"{root} is not a whole copy of Kaggle's version 1: {verdict}; "
-            f"{len(data.set_aside)} file(s) do not decode. Delete that folder to "
-            "download it again. To use it as it is, set BRAIN_MRI_DATA to its path."
+    if verdict == "version 1":
+        data = folder.load(root, pixels, name="kaggle version 1")
+        if data.set_aside.empty:
+            return data
+        first = data.set_aside.iloc[0]
+        verdict = (
+            f"{len(data.set_aside)} file(s) do not decode, such as {first['file']}"
         )
-    return data
+    raise CourseError(
+        f"{root} is not a whole copy of Kaggle's version 1: {verdict}. Delete that "
+        "folder to download it again; to use it as it is, set BRAIN_MRI_DATA to its "
+        "path."
+    )
 
 
 def which_version(counts: Mapping[tuple[str, str], int]) -> str:
