@@ -211,16 +211,23 @@ def reference_head() -> Head:
 
 
 def sample(volume: np.ndarray, points: np.ndarray, corner, step: float, fill: float):
-    """Return the volume's values at points [3, h, w] in mm, linear, `fill` outside."""
-    index = (points - np.reshape(corner, (3, 1, 1))) / step
+    """Return the volume's values at points [3, ...] in mm, linear, `fill` outside."""
+    index = (points - _column(corner, points)) / step
     return ndimage.map_coordinates(
         volume, index, np.float32, order=1, mode="constant", cval=fill, prefilter=False
     )
 
 
-def texture_at(head: Head, points: np.ndarray, grain: float, shift) -> np.ndarray:
-    """Return unit noise at points [3, h, w]; blobs of about 4 `grain` mm; repeats."""
-    index = points / grain + np.reshape(shift, (3, 1, 1))
+def texture_at(head: Head, points: np.ndarray, grain, shift) -> np.ndarray:
+    """Return unit noise at points [3, ...] in blobs of some four `grain` mm; repeats.
+
+    grain: one length, or three (x, y, z).
+    """
+    index = points / _column(np.broadcast_to(grain, 3), points) + _column(shift, points)
     return ndimage.map_coordinates(
         head.texture, index, np.float32, order=1, mode="grid-wrap", prefilter=False
     )
+
+
+def _column(vector, points: np.ndarray) -> np.ndarray:
+    return np.asarray(vector, np.float32).reshape(3, *[1] * (points.ndim - 1))

@@ -1,15 +1,15 @@
-"""The phantoms' lesions: shapes and signals by class, as functions of 3-D coordinates.
+"""The phantoms' lesions: places, shapes and signals by class, in 3-D coordinates.
 
 What the textbooks say, in short (Osborn, Hedlund and Salzman, Osborn's Brain, 2nd ed.,
-2018; WHO classification: Louis et al. 2021, doi 10.1093/neuonc/noab106; enhancement
-patterns: Smirniotopoulos et al. 2007, doi 10.1148/rg.272065174):
+2018; WHO classification: Louis et al. 2021, doi 10.1093/neuonc/noab106; enhancement:
+Smirniotopoulos et al. 2007, doi 10.1148/rg.272065174):
 
 - glioma: inside the brain, infiltrating. High grade: an irregular enhancing ring around
   necrosis, oedema along white matter, mass effect. Low grade: dark on T1, bright on T2,
   little or no enhancement.
 - meningioma: outside the brain, a broad base on the dura, even and strong enhancement,
-  often a dural tail, a cleft of fluid towards the brain.
-- pituitary (neuroendocrine) tumor: in the sella, growing up through the diaphragm when
+  often a dural tail.
+- pituitary (neuroendocrine) tumor: in the sella, growing up through its diaphragm when
   large; at the midline; enhancing, sometimes less than the gland, sometimes cystic.
 """
 
@@ -26,11 +26,12 @@ SELLA = np.array([0.0, 3.0, -30.0])
 class Lesion:
     """One lesion; lengths in mm, signals 0 to 1 as (site A, site B).
 
-    centre, radii, axes: an ellipsoid, `axes` [3, 3] its rows; rough: how far noise
-    dents it; rim: thickness of the enhancing shell as a share of the radius (1 =
-    solid); shell, core: signals; oedema: its width as a share of the radius, 0 = none;
-    tail: width of the dural tail, mm; push: mass effect; upper: centre shift and scale
-    of a second lobe, or None; outside: True for a lesion outside the brain.
+    centre, radii, axes: an ellipsoid, its directions the rows of `axes` [3, 3]; lobe:
+    rise and relative size of a second one above, or None; rough: how deep noise dents
+    the surface, as a share of the radius; rim: thickness of the shell as a share of the
+    radius, 1 = solid; shell, core: signals; oedema: its width as a share of the radius;
+    tail: half width of the dural tail; push: mass effect, 0 to 1; beyond: how far it
+    may pass the inner skull; shift: where in the noise it lies.
     """
 
     centre: np.ndarray
@@ -40,133 +41,189 @@ class Lesion:
     rim: float
     shell: tuple[float, float]
     core: tuple[float, float]
-    oedema: float
-    tail: float
     push: float
-    upper: tuple[float, float] | None
-    outside: bool
+    beyond: float
     shift: np.ndarray
+    lobe: tuple[float, float] | None = None
+    oedema: float = 0.0
+    tail: float = 0.0
 
 
-def _axes(rng, first=None) -> np.ndarray:
-    """Return a random rotation whose first row is `first`, if given."""
-    basis = rng.standard_normal((3, 3))
-    if first is not None:
-        basis[:, 0] = first
-    q, _ = np.linalg.qr(basis)
-    return q.T
+def draw_lesion(head: Head, class_name: str, rng: np.random.Generator) -> Lesion:
+    """Draw a lesion of glioma, meningioma or pituitary from its class's distributions.
+
+    Hard cases are meant: gliomas that enhance evenly or reach the surface, meningiomas
+    beside the sella or with a cyst, pituitary tumors of a few mm or with a cyst.
+    """
+    return {"glioma": _glioma, "meningioma": _meningioma, "pituitary": _pituitary}[
+        class_name
+    ](head, rng)
 
 
-def place(head: Head, class_name: str, rng: np.random.Generator) -> np.ndarray:
-    """Return where a lesion of this class may lie, [3] in mm; `notumor` borrows one."""
-    if class_name == "notumor":
-        class_name = rng.choice(["glioma", "meningioma", "pituitary"])
-    if class_name == "pituitary":
-        return SELLA + rng.normal(0, (1.5, 1.5, 1))
-    if class_name == "meningioma" and rng.random() < 0.12:  # tuberculum, planum
-        return np.add(SELLA, (rng.normal(0, 8), rng.uniform(8, 22), rng.uniform(2, 8)))
-    if class_name == "glioma" and rng.random() < 0.06:  # optic pathway, hypothalamus
-        return SELLA + rng.normal((0, -4, 13), (4, 4, 2))
+def _glioma(head: Head, rng: np.random.Generator) -> Lesion:
+    kind = rng.choice(["ring", "solid", "low grade"], p=[0.5, 0.2, 0.3])
+    low = kind == "low grade"
+    enhancing = (rng.uniform(0.55, 0.85), rng.uniform(0.50, 0.75))
+    dark = (rng.uniform(0.28, 0.40), rng.uniform(0.65, 0.85))
+    if rng.random() < 0.06:  # optic pathway, hypothalamus
+        centre = SELLA + rng.normal((0, -4, 13), (4, 4, 2))
+    else:
+        centre = _draw_point(head, rng, _is_deep_white)
+    return Lesion(
+        centre=centre,
+        radii=rng.uniform(8, 24) * rng.uniform(0.75, 1.25, 3),
+        axes=_axes(rng),
+        rough=rng.uniform(0.12, 0.28),
+        rim=rng.uniform(0.15, 0.45) if kind == "ring" else 1.0,
+        shell=dark if low else enhancing,
+        core=(rng.uniform(0.2, 0.36), rng.uniform(0.70, 0.92)),
+        push=rng.uniform(0.15, 0.5),
+        beyond=-1.0,
+        shift=rng.uniform(0, 64, 3),
+        oedema=0.15 if low else rng.uniform(0.2, 0.9),
+    )
+
+
+def _meningioma(head: Head, rng: np.random.Generator) -> Lesion:
+    at_sella = rng.random() < 0.15  # tuberculum sellae, planum
+    if at_sella:
+        base = SELLA + rng.uniform((-14, 6, 2), (14, 20, 8))
+        inward = np.array([0, -0.3, 0.95])
+    else:
+        base = _draw_point(head, rng, _is_dura)
+        inward = _inward(head, base)
+    radius = rng.uniform(6, 22)
+    cystic = rng.random() < 0.15
+    return Lesion(
+        centre=base + inward * radius * 0.45,
+        radii=radius * rng.uniform((0.6, 0.8, 0.8), (0.95, 1.2, 1.2)),
+        axes=_axes(rng, inward),
+        rough=rng.uniform(0.03, 0.12),
+        rim=rng.uniform(0.4, 0.6) if cystic else 1.0,
+        shell=(rng.uniform(0.60, 0.85), rng.uniform(0.50, 0.72)),
+        core=(rng.uniform(0.25, 0.45), rng.uniform(0.70, 0.90)),
+        push=rng.uniform(0.4, 0.7),
+        beyond=12.0 if at_sella else 1.5,
+        shift=rng.uniform(0, 64, 3),
+        oedema=rng.uniform(0.2, 0.7) if rng.random() < 0.4 else 0.0,
+        tail=rng.uniform(1.0, 2.5) if rng.random() < 0.6 else 0.0,
+    )
+
+
+def _pituitary(head: Head, rng: np.random.Generator) -> Lesion:
+    radius = rng.uniform(4.5, 7) if rng.random() < 0.25 else rng.uniform(7, 17)
+    grows_up = radius > 9 and rng.random() < 0.6
+    cystic = rng.random() < 0.2
+    return Lesion(
+        centre=SELLA + rng.normal(0, 1.5, 3) + (0, 0, 0.35 * radius),
+        radii=radius * rng.uniform(0.8, 1.2, 3),
+        axes=np.eye(3),
+        rough=rng.uniform(0.03, 0.12),
+        rim=rng.uniform(0.25, 0.5) if cystic else 1.0,
+        shell=(rng.uniform(0.52, 0.80), rng.uniform(0.50, 0.72)),
+        core=(rng.uniform(0.20, 0.40), rng.uniform(0.75, 0.92)),
+        push=rng.uniform(0.3, 0.6),
+        beyond=30.0,
+        shift=rng.uniform(0, 64, 3),
+        lobe=(rng.uniform(0.9, 1.3), rng.uniform(0.6, 1.0)) if grows_up else None,
+    )
+
+
+def _draw_point(head: Head, rng: np.random.Generator, fits) -> np.ndarray:
+    """Return the first random point of the brain's box that `fits`, [3] in mm."""
     while True:
-        point = rng.uniform((-68, -100, -45), (68, 66, 70))
-        depth = sample(head.depth, point.reshape(3, 1, 1), LOW, STEP, 99).item()
-        if class_name == "meningioma":
-            falx = abs(point[0]) < 5 and point[2] > 25 and depth < -2
-            if -5 < depth < 0 or falx:
-                return point
-        else:
-            at = point.reshape(3, 1, 1)
-            white = sample(head.white, at, head.corner, 1, 0).item()
-            if white > 150 and depth < -8 and point[2] > -20 and abs(point[0]) > 8:
-                return point
+        point = rng.uniform((-70, -104, -45), (70, 68, 74))
+        if fits(head, point[:, None]):
+            return point
+
+
+def _is_deep_white(head: Head, point: np.ndarray) -> bool:
+    depth = sample(head.depth, point, LOW, STEP, 99)
+    white = sample(head.white, point, head.corner, 1, 0)
+    return bool(white > 150 and depth < -8 and point[2] > -20 and abs(point[0]) > 8)
+
+
+def _is_dura(head: Head, point: np.ndarray) -> bool:
+    depth = sample(head.depth, point, LOW, STEP, 99)
+    falx = abs(point[0]) < 4 and point[2] > 25 and depth < -2
+    return bool(-4 < depth < 0 or falx)
 
 
 def _inward(head: Head, point: np.ndarray) -> np.ndarray:
-    """Return the unit vector into the brain, the downhill direction of the depth."""
-    steps = np.concatenate([np.eye(3) * 4, -np.eye(3) * 4])
-    depths = sample(head.depth, (point + steps).T[:, :, None], LOW, STEP, 99).ravel()
+    """Return the unit vector into the brain: the depth's steepest descent."""
+    steps = np.concatenate([np.eye(3), -np.eye(3)]) * 4
+    depths = sample(head.depth, (point + steps).T, LOW, STEP, 99)
     slope = depths[3:] - depths[:3]
     return slope / max(np.linalg.norm(slope), 1e-6)
 
 
-def draw(head: Head, class_name: str, centre, rng: np.random.Generator) -> Lesion:
-    """Draw a lesion of the class at `centre`; about a fifth are hard cases."""
-    common = {"shift": rng.uniform(0, 64, 3), "upper": None, "tail": 0.0}
-    wobble = rng.uniform(0.8, 1.2, 3)
-    if class_name == "glioma":
-        radius = rng.uniform(9, 25)
-        grade = rng.choice(["ring", "solid", "low"], p=[0.5, 0.2, 0.3])
-        bright = rng.uniform(0.58, 0.85)
-        dark = (rng.uniform(0.2, 0.36), rng.uniform(0.7, 0.92))
-        even = (rng.uniform(0.28, 0.40), rng.uniform(0.65, 0.85))
-        return Lesion(
-            centre=centre,
-            radii=radius * wobble,
-            axes=_axes(rng),
-            rough=rng.uniform(0.12, 0.3),
-            rim={"ring": rng.uniform(0.15, 0.4), "solid": 1.0, "low": 1.0}[grade],
-            shell=even if grade == "low" else (bright, rng.uniform(0.5, 0.75)),
-            core=dark,
-            oedema=0.15 if grade == "low" else rng.uniform(0.2, 0.9),
-            push=rng.uniform(0.15, 0.5),
-            outside=False,
-            **common,
-        )
-    if class_name == "meningioma":
-        radius = rng.uniform(7, 24)
-        inward = _inward(head, centre)
-        cystic = rng.random() < 0.15
-        common["tail"] = rng.uniform(1, 2.5) if rng.random() < 0.6 else 0.0
-        return Lesion(
-            centre=centre + inward * radius * 0.45,
-            radii=radius * np.array([rng.uniform(0.6, 0.95), *wobble[1:]]),
-            axes=_axes(rng, inward),
-            rough=rng.uniform(0.03, 0.12),
-            rim=rng.uniform(0.4, 0.6) if cystic else 1.0,
-            shell=(rng.uniform(0.62, 0.85), rng.uniform(0.5, 0.72)),
-            core=(rng.uniform(0.25, 0.45), rng.uniform(0.7, 0.9)),
-            oedema=rng.uniform(0.2, 0.7) if rng.random() < 0.4 else 0.0,
-            push=rng.uniform(0.4, 0.7),
-            outside=True,
-            **common,
-        )
-    radius = rng.choice([rng.uniform(5, 7), rng.uniform(7, 18)], p=[0.25, 0.75])
-    if radius > 9 and rng.random() < 0.6:
-        common["upper"] = (radius * rng.uniform(0.9, 1.3), rng.uniform(0.6, 1.0))
-    cystic = rng.random() < 0.2
-    return Lesion(
-        centre=np.add(centre, (0, 0, 0.35 * radius)),
-        radii=radius * wobble * (1, 0.9, 0.95),
-        axes=np.eye(3),
-        rough=rng.uniform(0.03, 0.12),
-        rim=rng.uniform(0.25, 0.5) if cystic else 1.0,
-        shell=(rng.uniform(0.52, 0.80), rng.uniform(0.5, 0.72)),
-        core=(rng.uniform(0.2, 0.4), rng.uniform(0.75, 0.92)),
-        oedema=0.0,
-        push=rng.uniform(0.3, 0.6),
-        outside=True,
-        **common,
-    )
+def _axes(rng: np.random.Generator, first=None) -> np.ndarray:
+    """Return a random rotation whose first row is plus or minus `first`, if given."""
+    columns = rng.standard_normal((3, 3))
+    if first is not None:
+        columns[:, 0] = first
+    return np.linalg.qr(columns).Q.T
 
 
-def radius_at(head: Head, lesion: Lesion, points: np.ndarray) -> np.ndarray:
-    """Return the lesion's own radius at points [3, h, w]: 1 on its surface."""
-    local = np.tensordot(lesion.axes, points - lesion.centre[:, None, None], 1)
-    scaled = local / lesion.radii[:, None, None]
-    radius = np.sqrt((scaled**2).sum(0))
-    if lesion.upper:
-        rise, size = lesion.upper
-        lobe = scaled - np.array([0, 0, rise / lesion.radii[2]])[:, None, None]
-        radius = np.minimum(radius, np.sqrt((lobe**2).sum(0)) / size)
+def reach_along(lesion: Lesion, direction: np.ndarray) -> float:
+    """Return the ellipsoid's half width along a unit vector, mm."""
+    return float(np.linalg.norm(lesion.radii * (lesion.axes @ direction)))
+
+
+def own_radius(head: Head, lesion: Lesion, points: np.ndarray) -> np.ndarray:
+    """Return each point's distance in lesion radii, points [3, m]: 1 on the surface."""
+    local = (lesion.axes @ (points - lesion.centre[:, None])) / lesion.radii[:, None]
+    radius = np.sqrt((local * local).sum(0))
+    if lesion.lobe:
+        rise, size = lesion.lobe
+        above = local - np.array([[0], [0], [rise]])
+        radius = np.minimum(radius, np.sqrt((above * above).sum(0)) / size)
     grain = lesion.radii.mean() / 5
     return radius + lesion.rough * texture_at(head, points, grain, lesion.shift)
 
 
 def pushed(points: np.ndarray, centre, reach: float, amount: float) -> np.ndarray:
-    """Return where the tissue at `points` came from, pushed away from `centre`.
+    """Return where the tissue now at points [3, m] came from.
 
-    `amount` > 0 pushes outwards over about `reach` mm; below 0 pulls inwards.
+    amount: above 0, tissue was pushed away from `centre`; below, pulled in; the effect
+    fades over `reach` mm.
     """
-    away = points - np.reshape(centre, (3, 1, 1))
-    weight = np.exp(-(away**2).sum(0) / (2 * reach**2)).astype(np.float32)
-    return points - away * (amount * weight)
+    away = points - np.reshape(centre, (3, 1)).astype(np.float32)
+    distance = (away * away).sum(0, dtype=np.float64)
+    weight = amount * np.exp(-distance / (2 * reach**2))
+    return points - away * weight.astype(np.float32)
+
+
+def add_lesion(head, lesion, image, points, depth, white, site, soft):
+    """Return the signal with the lesion in it, and its mask.
+
+    image, depth, white: [m], the signal, mm outside the inner skull, white-matter share
+    at points [3, m]; site: 0 or 1; soft: mm over which edges blur.
+    """
+    away = points - lesion.centre[:, None].astype(np.float32)
+    near = np.sqrt((away * away).sum(0)) < 2.6 * lesion.radii.max() + 2
+    points, depth, white = points[:, near], depth[near], white[near]
+    radius = own_radius(head, lesion, points)
+    size = lesion.radii.mean()
+    local = image[near]
+
+    if lesion.oedema:
+        along = 0.4 + 0.6 * white
+        spread = np.clip((1 + lesion.oedema * along - radius) * 3, 0, 1) * along
+        spread *= np.clip(0.5 - (depth + 1) / soft, 0, 1)
+        local += 0.75 * spread * ((0.30, 0.85)[site] - local)
+    if lesion.tail:
+        tail = np.clip(0.5 - (np.abs(depth) - lesion.tail) / soft, 0, 1)
+        tail *= np.clip((1.8 - radius) * 3, 0, 1)
+        local += tail * (lesion.shell[site] - local)
+    body = np.clip(0.5 - (radius - 1) * size / soft, 0, 1)
+    body *= np.clip(0.5 - (depth - lesion.beyond) / soft, 0, 1)
+    inner = lesion.shell[site] + 0.03 * texture_at(head, points, 1.6, lesion.shift)
+    if lesion.rim < 1:
+        core = np.clip(0.5 - (radius - 1 + lesion.rim) * size / soft, 0, 1)
+        inner += core * (lesion.core[site] - inner)
+    local += body * (inner - local)
+
+    image, mask = image.copy(), np.zeros(image.shape, bool)
+    image[near], mask[near] = local, body > 0.5
+    return image, mask
