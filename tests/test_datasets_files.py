@@ -130,9 +130,12 @@ BAD = {
     "empty.jpg": (lambda path: written(path, b""), "empty file"),
     "text.jpg": (
         lambda path: written(path, b"just some words, no picture"),
-        "not an image: it begins with b'just some wo'",
+        "not an image that Pillow can read: it begins with b'just some wo'",
     ),
-    "0x0.png": (lambda path: written(path, png(0, 0)), "not an image|damaged"),
+    "0x0.png": (
+        lambda path: written(path, png(0, 0)),
+        "not an image that Pillow can read",
+    ),
     "no data.png": (lambda path: written(path, png(9, 9)), "damaged"),
     "bomb.png": (
         lambda path: written(path, bomb()),
@@ -179,7 +182,7 @@ def test_every_bad_file_is_set_aside_by_name_with_its_reason(bad_tree, capsys):
     assert set(reasons) == {f"Training/glioma/{name}" for name in BAD} | {stray}
     for name, (_, reason) in BAD.items():
         found = reasons[f"Training/glioma/{name}"]
-        assert any(each in found for each in reason.split("|")), (name, found)
+        assert reason in found, name
     assert reasons[stray] == "not in a folder Training/<class> or Testing/<class>"
     assert f"{len(BAD) + 1} file(s) were set aside" in capsys.readouterr().err
     again = load_dataset(bad_tree, PIXELS)  # now from the cache

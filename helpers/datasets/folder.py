@@ -156,7 +156,9 @@ def read_image(path: Path, pixels: int) -> tuple[np.ndarray, dict]:
     except UnidentifiedImageError:
         with path.open("rb") as file:
             start = file.read(12)
-        raise Unusable(f"not an image: it begins with {start!r}") from None
+        raise Unusable(
+            f"not an image that Pillow can read: it begins with {start!r}"
+        ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unusable(
             f"too large: over {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
