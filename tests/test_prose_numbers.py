@@ -65,9 +65,10 @@ def cell_passage(where: str, cell) -> Passage:
 
 def page_passage(path: Path) -> Passage:
     text = path.read_text()
+    shown = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
 
     def comment(key: str) -> dict[str, str]:
-        found = re.search(rf"<!--\s*{key}:\s*(\{{.*?\}})\s*-->", text, re.DOTALL)
+        found = re.search(rf"<!--\s*{key}:\s*(\{{.*?\}})\s*-->", shown, re.DOTALL)
         return json.loads(found[1]) if found else {}
 
     return Passage(path.name, text, comment("numbers"), comment("stated"))
