@@ -1,0 +1,49 @@
+# Everything a reader, a teacher or an author does with the course; `make` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help setup book test lab bench lock clean workshop-zip publish publish-config
+.SILENT:
+
+RUN := .venv/bin/python
+BRANCH ?= main
+# The course's own programs come first: notebooks start the kernel of this environment.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+help:  ## list what there is (this)
+	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
+
+setup:  ## install everything into .venv, as pinned (the others do this first)
+	for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	  if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	  then exec $$python tools/environment.py $(if $(GPU),--gpu); fi; \
+	done; \
+	echo "No Python 3.11, 3.12 or 3.13 found as $(or $(PYTHON),python3 or python3.1x)." >&2; \
+	echo "Install one, or name it: make book PYTHON=/path/to/python3.12" >&2; exit 2
+
+book: setup  ## build the executed book into _build/html
+	$(RUN) -m tools.book
+
+test: setup  ## run all tests: format, helpers, every notebook, the built book
+	$(RUN) -m tools.run_tests
+
+lab: setup  ## open the chapters in JupyterLab (GPU=1 installs TensorFlow with CUDA)
+	$(RUN) -m jupyterlab chapters
+
+bench: setup  ## measure reading speed and training steps, ours beside what people use
+	$(RUN) -m tools.bench
+
+workshop-zip: setup  ## pack what a learner needs into _build/course.zip
+	$(RUN) -m tools.workshop_zip
+
+publish: setup  ## pack the built book into _build/site.zip for any web host
+	$(RUN) -m tools.publish
+
+publish-config: setup  ## write your repository into buttons and notebooks: REPO=owner/name
+	$(RUN) -m tools.publish_config "$(REPO)" "$(BRANCH)"
+
+lock: setup  ## resolve requirements.in into requirements.lock again (authors)
+	.venv/bin/uv pip compile --universal --python-version 3.11 --quiet \
+	  --custom-compile-command "make lock" requirements.in -o requirements.lock
+
+clean:  ## remove the environment, the built book and all caches; keep your downloads
+	rm -rf .venv _build assets_extra/_offline data/cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
