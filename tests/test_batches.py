@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from keras.applications import densenet
 from scipy import ndimage
 
+from helpers import recorded
 from helpers.batches import (
     PARAMETERS,
     RECIPES,
@@ -250,3 +251,27 @@ def test_fit_sees_the_promised_order_across_epochs():
 def test_too_few_images_for_one_batch_is_said():
     with pytest.raises(CourseError, match="5 images cannot fill one batch of 8"):
         ImageBatches(np.zeros((5, 2, 2)), np.zeros(5), range(5), 8, seed=0)
+
+
+def test_the_bench_measures_every_variant_from_phantom_files(monkeypatch, capsys):
+    from tools import bench_input
+
+    monkeypatch.delenv("BRAIN_MRI_DATA", raising=False)
+    record = bench_input.bench(num_files=32, repeats=1)
+    assert record["dataset"]["num_files"] == 32
+    assert record["ratio"].keys() == bench_input.RATIOS.keys()
+    rates = record["images_per_second"]
+    for name, (ours, theirs) in bench_input.RATIOS.items():
+        quotient = rates[ours]["median"] / rates[theirs]["median"]
+        assert record["ratio"][name]["median"] == pytest.approx(quotient, rel=0.05)
+    bench_input.show(record)
+    assert capsys.readouterr().out.count("ours") >= 3 + len(bench_input.RATIOS)
+    assert not {*recorded.INFO_KEYS} - record.keys()
+
+
+def test_the_bench_names_a_folder_that_is_not_there(monkeypatch, capsys):
+    from tools import bench_input
+
+    monkeypatch.setenv("BRAIN_MRI_DATA", "nowhere")
+    assert bench_input.main([]) == 2
+    assert "nowhere is not a folder" in capsys.readouterr().err
