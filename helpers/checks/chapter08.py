@@ -1,0 +1,148 @@
+"""Checks for chapter 8, Evaluate."""
+
+import numpy as np
+
+from .common import Hint, exercise
+
+__all__ = ["ch8_abstract", "ch8_counts", "ch8_draw_groups", "ch8_order"]
+
+
+def _near(value: float, target: float) -> bool:
+    return abs(value - target) < 0.006
+
+
+@exercise
+def ch8_counts(answer) -> str:
+    """Check the sensitivity and the specificity of meningioma in the small table."""
+    if not isinstance(answer, dict) or set(answer) != {"sensitivity", "specificity"}:
+        raise Hint("keep the dictionary with its keys sensitivity and specificity.")
+    sensitivity, specificity = (float(answer[key]) for key in sorted(answer))
+    if max(sensitivity, specificity) > 1:
+        raise Hint("give both as a share from 0 to 1, not in percent.")
+    if _near(sensitivity, 152 / 160) and _near(specificity, 30 / 40):
+        raise Hint("the two are swapped: sensitivity looks at the meningiomas' row.")
+    if _near(sensitivity, 30 / 38):
+        raise Hint(
+            "your sensitivity divides by the column, the images *called* meningioma. "
+            "That is precision. Divide by the row, the images that *are* meningioma."
+        )
+    if _near(sensitivity, 179 / 200):
+        raise Hint("your sensitivity is the accuracy: it counts all four classes.")
+    if not _near(sensitivity, 30 / 40):
+        raise Hint("sensitivity is 30 over all images in the meningioma row.")
+    if _near(specificity, 149 / 160):
+        raise Hint(
+            "your specificity counts a glioma called pituitary as an error. One class "
+            "against the rest: only the column of meningioma holds false alarms."
+        )
+    if _near(specificity, 152 / 162):
+        raise Hint(
+            "your specificity divides by the images *not called* meningioma. Divide by "
+            "the images that *are* not meningioma."
+        )
+    if not _near(specificity, 152 / 160):
+        raise Hint(
+            "of the 160 images of other classes, how many were not called meningioma? "
+            "The column of meningioma says how many were."
+        )
+    return "sensitivity 30 / 40 = 0.75 and specificity 152 / 160 = 0.95."
+
+
+@exercise
+def ch8_draw_groups(answer) -> str:
+    """Check a function (groups, rng) -> indices that draws groups with replacement."""
+    if not callable(answer):
+        raise Hint("assign the function itself: answer = draw_groups, no parentheses.")
+    groups = np.array([7, 7, 7, 2, 5, 5, 9, 9, 9, 9, 4, 4, 1, 8])
+    num_groups = len(np.unique(groups))
+    draws = []
+    for seed in range(20):
+        if answer(groups, np.random.default_rng(seed)) is None:
+            raise Hint("the function returns nothing: end it with return.")
+        drawn = np.asarray(answer(groups, np.random.default_rng(seed)))
+        again = np.asarray(answer(groups, np.random.default_rng(seed)))
+        if drawn.dtype.kind not in "iu" or drawn.ndim != 1:
+            raise Hint("return image numbers: one array of whole numbers.")
+        if not np.array_equal(drawn, again):
+            raise Hint("two calls with equal rng differ: draw with the rng passed in.")
+        if drawn.min() < 0 or drawn.max() >= len(groups):
+            raise Hint(
+                f"there are images 0 to {len(groups) - 1}; {drawn.max()} is not."
+            )
+        draws.append(np.bincount(drawn, minlength=len(groups)))
+    for times in draws:
+        for group in np.unique(groups):
+            if len(np.unique(times[groups == group])) > 1:
+                raise Hint(
+                    f"images of one group were drawn {times[groups == group]} times: "
+                    "a group must come whole or not at all. Draw groups, then collect "
+                    "their images."
+                )
+    totals = [sum(t[groups == g][0] for g in np.unique(groups)) for t in draws]
+    if set(totals) != {num_groups}:
+        raise Hint(
+            f"a resample holds {totals[0]} groups; draw as many as there are, "
+            f"{num_groups}."
+        )
+    if all(times.max() == 1 for times in draws):
+        raise Hint("every group comes exactly once: draw with replacement.")
+    if all(np.array_equal(times, draws[0]) for times in draws):
+        raise Hint("every seed draws the same groups: use the rng.")
+    return "whole groups, with replacement, as many as there are."
+
+
+ABSTRACT = {
+    "b": "look at what was shuffled: slices of one patient can land on both sides.",
+    "c": "look at what picked the epoch: the test set did.",
+    "d": "look at what stands beside the result: no interval, seeds or classes.",
+    "e": "look for who was counted: slices are not patients, notumor another source.",
+}
+
+
+@exercise
+def ch8_abstract(answer) -> str:
+    """Check which sentences of the invented abstract are reasons to doubt."""
+    letters = {letter.strip().lower() for letter in answer}
+    if not letters <= set("abcdefg"):
+        raise Hint('give letters from a to g as a set, such as {"a", "f"}.')
+    for innocent, why in {
+        "a": "it says what was trained, on how many slices: that is what one needs.",
+        "f": "open code, weights and file lists are what let others check.",
+        "g": "scaling the input as the pretrained weights expect is right.",
+    }.items():
+        if innocent in letters:
+            raise Hint(f"({innocent}) is no fault: {why}")
+    missing = sorted(set(ABSTRACT) - letters)
+    if missing:
+        raise Hint(f"{len(missing)} more to find. One of them: {ABSTRACT[missing[0]]}")
+    return (
+        "(b) leaks patients, (c) chooses on the test, (d) hides the spread, and (e) "
+        "claims about patients what was counted on slices of different sources."
+    )
+
+
+@exercise
+def ch8_order(answer) -> str:
+    """Check the order of four reports, most telling about new patients first."""
+    order = "".join(answer).replace(" ", "").replace(",", "").upper()
+    if sorted(order) != list("ABCD"):
+        raise Hint('name each of A, B, C, D once, such as "ABCD".')
+    place = {letter: order.index(letter) for letter in order}
+    if place["A"] != 3:
+        raise Hint(
+            "A is the highest number and the least evidence: the best of ten runs was "
+            "picked on the test it reports."
+        )
+    if place["B"] < place["C"]:
+        raise Hint(
+            "B's interval says how the number varies over *such* images. Copies of "
+            "training images are among them; C keeps patients apart."
+        )
+    if place["C"] < place["D"]:
+        raise Hint(
+            "C tests on new patients of the same hospitals. A new patient comes with a "
+            "new scanner too: which report saw that?"
+        )
+    return (
+        "the lower the number here, the harder and more useful the question it answers."
+    )
