@@ -192,6 +192,86 @@ def score_linear_probe(
     )
 
 
+# --- fine-tuning ----------------------------------------------------------------------
+
+
+def _fine_tuned(real: RealData, plan: dict, seed: int, purpose: str):
+    """Train head, then last dense block, on the fit part; return what predicts.
+
+    On a CPU the frozen part's output is computed once, so there is no augmentation of
+    pixels. The epoch with the lowest validation loss is kept. Checkpoints are in the
+    cache: a run that was cut off goes on.
+    """
+    import keras
+
+    from helpers import densenet, training
+    from helpers.batches import ImageBatches
+
+    keras.utils.set_random_seed(seed)
+    activations, tail = _frozen_activations(real)
+    features = _features(real)
+    num_classes = len(real.data.class_names)
+    label = f"{purpose}-seed{seed}-" + _sha256(json.dumps(plan))[:12]
+    checkpoints = config.cache_dir() / "checkpoints"
+
+    def compiled(model, rate, num_steps):
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0, num_steps, warmup_target=rate, warmup_steps=num_steps // 20
+        )
+        model.compile(
+            keras.optimizers.AdamW(schedule, weight_decay=plan["weight_decay"]),
+            loss="sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+        )
+        return model
+
+    # Stage 1: the head alone, on pooled features of the frozen network.
+    inputs = keras.Input((features.shape[1],))
+    head = keras.layers.Dense(num_classes, activation="softmax", name="head")
+    batches = ImageBatches(features, real.labels, real.fit, plan["batch_size"], seed)
+    num_epochs = plan["num_epochs"]["head"]
+    warm_up = compiled(
+        keras.Model(inputs, head(inputs)),
+        plan["learning_rate"]["head"],
+        num_epochs * batches.per_epoch,
+    )
+    training.fit(warm_up, batches, num_epochs, checkpoints / f"{label}-head.npz")
+
+    # Stage 2: the last dense block and the head; BatchNorm stays in inference mode.
+    densenet.set_frozen(tail, tail.layers[0].name)
+    pooled = keras.layers.GlobalAveragePooling2D()(tail.output)
+    batches = ImageBatches(activations, real.labels, real.fit, plan["batch_size"], seed)
+    num_epochs = plan["num_epochs"]["tail"]
+    model = compiled(
+        keras.Model(tail.input, head(pooled)),
+        plan["learning_rate"]["tail"],
+        num_epochs * batches.per_epoch,
+    )
+    history = training.fit(
+        model,
+        batches,
+        num_epochs,
+        checkpoints / f"{label}-tail.npz",
+        validation=(activations[real.val], real.labels[real.val]),
+        patience=num_epochs,
+    )
+    print(f"{label}: {history}", flush=True)
+    return lambda rows: model.predict(activations[rows], batch_size=64, verbose=0)
+
+
+def try_fine_tuning(real: RealData, plan: dict) -> np.ndarray:
+    """Return validation probabilities [m, k] of a model tuned on the fit part."""
+    return _fine_tuned(real, plan, SEED, "choose")(real.val)
+
+
+def score_fine_tuning(
+    real: RealData, plan: dict, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return validation and test probabilities of a model tuned on the fit part."""
+    predict = _fine_tuned(real, plan, seed, "score")
+    return predict(real.val), predict(real.test)
+
+
 # --- plans, looks and records ---------------------------------------------------------
 
 
@@ -241,13 +321,13 @@ def _committed_plan(name: str) -> tuple[dict, str]:
             f"{path} is missing: choose a plan first, with\n"
             f"    python -m helpers.experiments {name} --choose"
         )
-    text = path.read_bytes()
-    if _git("show", f"HEAD:{path.relative_to(ROOT)}") != text.decode():
+    text = path.read_text()
+    if _git("show", f"HEAD:{path.relative_to(ROOT)}") != text:
         raise CourseError(
             f"{path} differs from what is committed. Commit it before looking at the "
             "test images: a plan that can still change is not a plan."
         )
-    return json.loads(text), hashlib.sha256(text).hexdigest()
+    return json.loads(text), _sha256(text)
 
 
 def _next_look(name: str, look_again: bool) -> int:
@@ -367,6 +447,10 @@ def _info(
     }
 
 
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -407,6 +491,27 @@ EXPERIMENTS = {
             candidates=tuple({"C": c} for c in (0.001, 0.01, 0.1, 1.0)),
             try_plan=try_linear_probe,
             score=score_linear_probe,
+        ),
+        Experiment(
+            "fine-tune-official",
+            "Official split. DenseNet121 (ImageNet, 224 px): head first, then the last "
+            "dense block with BatchNorm in inference mode, on cached activations "
+            "(so without augmentation), fitted on Training less its inner validation "
+            "part, which also picks the epoch.",
+            run=run_planned,
+            candidates=tuple(
+                {
+                    "boundary": BOUNDARY,
+                    "batch_size": 32,
+                    "num_epochs": {"head": 10, "tail": 4},
+                    "learning_rate": {"head": 1e-3, "tail": rate},
+                    "weight_decay": 1e-4,
+                }
+                for rate in (1e-4, 3e-4, 1e-3)
+            ),
+            seeds=(0, 1, 2),
+            try_plan=try_fine_tuning,
+            score=score_fine_tuning,
         ),
     )
 }
