@@ -168,12 +168,19 @@ def prose_between(notebook) -> list[str]:
 
 
 def outputs(notebook) -> list[str]:
-    """Stored outputs only where nbval compares them; text only; no execution counts."""
+    """Stored outputs only where nbval compares them, and text only.
+
+    nbval compares nothing in a cell that was never run, so checked cells carry the
+    execution count 1, always the same; all others carry none.
+    """
     wrong = []
     for where, cell in code_cells(notebook):
-        if cell.execution_count is not None:
-            wrong.append(f"{where}: has an execution count")
         checked = "nbval-check-output" in tags(cell)
+        if cell.execution_count != (1 if checked else None):
+            expected = "1, or nbval compares nothing" if checked else "none"
+            wrong.append(
+                f"{where}: execution count {cell.execution_count}; expected {expected}"
+            )
         if cell.outputs and not checked:
             wrong.append(f"{where}: has outputs but no tag nbval-check-output")
         if checked and not cell.outputs:
@@ -181,7 +188,7 @@ def outputs(notebook) -> list[str]:
         for output in cell.outputs:
             if output.output_type == "error":
                 wrong.append(f"{where}: stores an error")
-            if output.get("execution_count") is not None:
+            if output.get("execution_count") not in (None, 1):
                 wrong.append(f"{where}: its output has an execution count")
             for kind in output.get("data", {}):
                 if not kind.startswith("text/"):
@@ -545,7 +552,7 @@ def tagged(source: str, *names: str, **metadata):
 def printed(source: str, text: str):
     stream = nbformat.v4.new_output("stream", text=text)
     cell = tagged(source, "nbval-check-output")
-    return nbformat.from_dict({**cell, "outputs": [stream]})
+    return nbformat.from_dict({**cell, "outputs": [stream], "execution_count": 1})
 
 
 def good_notebook() -> nbformat.NotebookNode:
@@ -626,7 +633,8 @@ BREAKAGES = [
     (prose_between, "without prose", insert(9, code("a"), code("b"))),
     (outputs, "no tag", breakage(6, metadata={})),
     (outputs, "stores no output", breakage(6, outputs=[])),
-    (outputs, "an execution count", breakage(6, execution_count=3)),
+    (outputs, "expected 1, or nbval", breakage(6, execution_count=None)),
+    (outputs, "expected none", breakage(8, execution_count=3)),
     (outputs, "only text", image("image/png", "iVBORw0KGgo=")),
     (outputs, "inside text/html", image("text/html", "<img src='data:image/png'>")),
     (
