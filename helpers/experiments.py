@@ -441,7 +441,7 @@ def _info(
                 for name in ("keras", "tensorflow-cpu", "numpy", "scikit-learn")
             },
         },
-        "commit": _commit(),
+        "commit": COMMIT,
         "recorded_on": date.today().isoformat(),
         "wall_seconds": round(wall_seconds, 1),
     }
@@ -471,6 +471,10 @@ def _git(*arguments: str) -> str:
         ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     return done.stdout
+
+
+# Read once, at the start: the code that runs is the code that was there then.
+COMMIT = _commit()
 
 
 # --- the command line -----------------------------------------------------------------
