@@ -5,6 +5,16 @@
 
 RUN := .venv/bin/python
 BRANCH ?= main
+# Notebooks run in chapters/: a path that is given relative to here must hold there too.
+absolute = $(shell test -e '$(1)' && cd "$$(dirname '$(1)')" && echo "$$PWD/$$(basename '$(1)')" || echo '$(1)')
+ifdef BRAIN_MRI_DATA
+override BRAIN_MRI_DATA := $(call absolute,$(BRAIN_MRI_DATA))
+export BRAIN_MRI_DATA
+endif
+ifdef BRAIN_MRI_WEIGHTS
+override BRAIN_MRI_WEIGHTS := $(call absolute,$(BRAIN_MRI_WEIGHTS))
+export BRAIN_MRI_WEIGHTS
+endif
 # The course's own programs come first: notebooks start the kernel of this environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -29,13 +39,13 @@ lab: setup  ## open the chapters in JupyterLab (GPU=1 installs TensorFlow with C
 	$(RUN) -m jupyterlab chapters
 
 bench: setup  ## measure reading speed and training steps, ours beside what people use
-	$(RUN) -m tools.bench
+	$(RUN) -m tools.bench_input
 
 workshop-zip: setup  ## pack what a learner needs into _build/course.zip
-	$(RUN) -m tools.workshop_zip
+	$(RUN) -m tools.pack workshop
 
-publish: setup  ## pack the built book into _build/site.zip for any web host
-	$(RUN) -m tools.publish
+publish: book  ## pack the built book into _build/site.zip for any web host
+	$(RUN) -m tools.pack site
 
 publish-config: setup  ## write your repository into buttons and notebooks: REPO=owner/name
 	$(RUN) -m tools.publish_config "$(REPO)" "$(BRANCH)"

@@ -4,11 +4,10 @@ from pathlib import Path
 
 from IPython.core.error import UsageError
 
-COURSE_URL, BRANCH = "", "main"  # written by `make publish-config`
+COURSE = ""
 if "google.colab" in sys.modules:
     fetch = "test -d course || unzip -q course.zip 2>&- || git clone -q --depth 1"
-    fetch = f"{fetch} --branch {BRANCH} {COURSE_URL} course"
-    get_ipython().system(f"{fetch} && python course/tools/colab.py")
+    get_ipython().system(f"{fetch} {COURSE} course && python course/tools/colab.py")
 places = (Path.cwd(), *Path.cwd().parents, Path("course").resolve())
 root = next((p for p in places if (p / "helpers/config.py").exists()), None)
 if root is None:

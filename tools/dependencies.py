@@ -98,12 +98,53 @@ def imports(source: str, package: str = "") -> set[str]:
     return found
 
 
-def closure(cells: list[str], root: Path = ROOT) -> dict[str, Path]:
-    """Return the course's modules that cells import, directly or not, with files."""
+def facade(module: str, path: Path, root: Path = ROOT) -> dict[str, str]:
+    """Return {name: submodule} of a package that only gathers its submodules' names.
+
+    Such an __init__.py is a docstring and `from .submodule import *`: whoever uses one
+    of the names depends on the one submodule that defines it. Any other module: {}.
+    """
+    if path.name != "__init__.py":
+        return {}
+    gathered: dict[str, str] = {}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue
+        star = isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+        submodule = f"{module}.{node.module}" if star and node.level == 1 else ""
+        file = file_of(submodule, root) if submodule else None
+        if file is None:
+            return {}
+        for part in ast.parse(file.read_text()).body:
+            if isinstance(part, ast.FunctionDef | ast.ClassDef):
+                gathered[part.name] = submodule
+            elif isinstance(part, ast.Assign):
+                names = [name.id for name in part.targets if isinstance(name, ast.Name)]
+                gathered.update(dict.fromkeys(names, submodule))
+    return gathered
+
+
+def attributes(cells: list[str], name: str) -> set[str]:
+    """Return what cells take from the name `name`: x and y of `name.x`, `name.y`."""
+    return {
+        node.attr
+        for cell in cells
+        for node in ast.walk(ast.parse(python_only(cell)))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == name
+    }
+
+
+def closure(
+    cells: list[str], root: Path = ROOT, used_only: bool = True
+) -> dict[str, Path]:
+    """Return the course's modules that cells import, directly or not, with files.
+
+    `used_only`: of a `facade`, follow the names that the cells use, not all.
+    """
     found: dict[str, Path] = {}
-    waiting = sorted(
-        set().union(*(imports(python_only(cell)) for cell in cells), set())
-    )
+    waiting = sorted(set().union(*(imports(python_only(cell)) for cell in cells)))
     while waiting:
         names = waiting.pop().split(".")
         for depth in range(1, len(names) + 1):
@@ -112,6 +153,11 @@ def closure(cells: list[str], root: Path = ROOT) -> dict[str, Path]:
             if path is None or module in found:
                 continue
             found[module] = path
+            gathered = facade(module, path, root) if used_only else {}
+            if gathered:
+                used = attributes(cells, names[depth - 1])
+                waiting += sorted({gathered[u] for u in used if u in gathered})
+                continue
             package = (
                 module if path.name == "__init__.py" else module.rpartition(".")[0]
             )
@@ -196,4 +242,5 @@ def data_state(report: dict, root: Path = ROOT) -> dict[str, str]:
 
 def unseen(report: dict, notebook: dict, root: Path = ROOT) -> list[str]:
     """Return the course's modules that were loaded although no import names them."""
-    return sorted(set(report["modules"]) - set(closure(code_cells(notebook), root)))
+    seen = closure(code_cells(notebook), root, used_only=False)
+    return sorted(set(report["modules"]) - set(seen))
