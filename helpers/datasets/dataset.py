@@ -174,7 +174,8 @@ def _load_phantom(num_slices: int, pixels: int) -> Dataset:
     from . import phantom
 
     # Its code and the template's version make the images, so they make the key.
-    code = hashlib.sha256(Path(phantom.__file__).read_bytes()).hexdigest()
+    sources = sorted(Path(phantom.__file__).parent.glob("phantom*.py"))
+    code = hashlib.sha256(b"".join(p.read_bytes() for p in sources)).hexdigest()
     key = ["phantom", code, metadata.version("nilearn"), num_slices, pixels, SEED]
 
     def build() -> Decoded:

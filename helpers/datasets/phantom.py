@@ -51,6 +51,8 @@ CLASS_SHARES = {
     "pituitary": 0.250,
 }
 TUMORS = ("glioma", "meningioma", "pituitary")
+SLICES_OF_NOTUMOR = (0.5, 0.4, 0.1)  # of whose lesions notumor shows the healthy place
+SITE_B_SHARE = 0.3
 TEST_SHARE = 0.2
 TWIN_SHARE = 0.10  # of all slices; half of them are test images of training slices
 CONFOUNDING = 0.95  # P(A | tumor) and P(B | notumor) when the site follows the class
@@ -111,7 +113,9 @@ class Patient:
 
 
 def _draw_patient(head: Head, class_name: str, rng: np.random.Generator) -> Patient:
-    shown = class_name if class_name in TUMORS else str(rng.choice(TUMORS))
+    shown = class_name
+    if class_name not in TUMORS:
+        shown = str(rng.choice(TUMORS, p=SLICES_OF_NOTUMOR))
     lesion = draw_lesion(head, shown, rng)
     scale = rng.normal(1, 0.04, (3, 1, 1))
     warp = _draw_waves(rng, 6, (90, 200), 2.0)
@@ -124,7 +128,7 @@ def _draw_patient(head: Head, class_name: str, rng: np.random.Generator) -> Pati
         folds=_draw_waves(rng, 12, (22, 45), 0.9),
         ventricles=rng.uniform(-0.25, 0.45),
         sulci=rng.uniform(0.25, 0.6),
-        skull=rng.uniform(5, 8),
+        skull=rng.uniform(4, 7),
         scalp=rng.uniform(4, 8),
         vessels=rng.uniform(0.7, 1.1),
         shift=rng.uniform(0, 64, 3),
@@ -162,6 +166,13 @@ def _origin_of(target: np.ndarray, warp: np.ndarray, scale: np.ndarray) -> np.nd
     return point.ravel()
 
 
+def _interpolation(coarse: int, fine: int) -> np.ndarray:
+    """Return the matrix [fine, coarse] that interpolates a line of cells linearly."""
+    where = (np.arange(fine) + 0.5) / fine * coarse - 0.5
+    where = np.clip(where, 0, coarse - 1)
+    return np.maximum(0, 1 - np.abs(where[:, None] - np.arange(coarse)))
+
+
 def _mix(below, share, above):
     return below + share * (above - below)
 
@@ -171,20 +182,30 @@ def render(head: Head, patient: Patient, scan: Scan, offset: float, pixels: int)
 
     offset: mm from the lesion's centre, through the slice.
     """
-    points = slice_points(scan, patient.target, offset, pixels)
-    at = ((points + _moves(points, patient.warp)) * patient.scale).astype(np.float32)
+    # The head's shape is smooth: 4 mm are enough, and linear interpolation between.
+    coarse = round(scan.field / 4)
+    points = slice_points(scan, patient.target, offset, coarse)
+    moves = _moves(points, patient.warp)
+    at = (points + moves) * patient.scale
     depth = sample(head.depth, at, LOW, STEP, 99)
     skin = depth - 1 - patient.skull - patient.scalp
     skin = np.minimum(skin, sample(head.outline, at, LOW, STEP, 99))
+    spread = _interpolation(coarse, pixels)
+    points = slice_points(scan, patient.target, offset, pixels)
+    at = (points + spread @ moves @ spread.T) * patient.scale
+    depth, skin = spread @ depth @ spread.T, spread @ skin @ spread.T
     soft = scan.field / pixels
     body = skin < soft
     signal = np.full(body.shape, SIGNAL["air"][SITES.index(scan.site)], np.float32)
     mask = np.zeros(body.shape, bool)
-    folds = _moves(points, patient.folds)[:, body].astype(np.float32)
-    inner = _inside_head(
-        head, patient, scan, at[:, body], folds, depth[body], skin[body], soft
+    folds = _moves(points, patient.folds)[:, body]
+    signal[body], mask[body] = _inside_head(
+        head,
+        patient,
+        scan,
+        *(x.astype(np.float32) for x in (at[:, body], folds, depth[body], skin[body])),
+        soft,
     )
-    signal[body], mask[body] = inner
     return signal, mask
 
 
@@ -211,7 +232,7 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
     if patient.class_name in TUMORS:
         lesion = patient.lesion
         place = pushed(place, lesion.centre, 1.1 * lesion.radii.mean(), lesion.push)
-    place[0] += 5 * midline[part]
+    place[0] += 7 * midline[part]
     matter = sample(head.white, place, head.corner, 1, 0) / 255
     grey = sample(head.grey, place, head.corner, 1, 0) / 255
     tissue = np.clip((matter + grey - patient.sulci) / 0.35, 0, 1)
@@ -223,10 +244,10 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
 
     # Around it: dura, inner table, marrow, outer table; below, face and neck.
     part = depth > -soft
-    bump, out = bumps[part], depth[part] - 1
+    bump, out = bumps[part], depth[part] - 0.5
     around = sample(head.around[site], at[:, part], LOW, STEP, signal["muscle"])
     painted = sample(head.painted, at[:, part], LOW, STEP, 0)
-    strands = texture_at(head, at[:, part], (2, 2, 5), patient.shift)
+    strands = texture_at(head, at[:, part], (1.6, 1.6, 5), patient.shift)
     fat = 0.6 * inside((0.8 - strands) * 4) * (1 - painted)
     around = _mix(around, fat, signal["fat"]) * (1 + 0.06 * bump)
     marrow = np.abs(out - patient.skull / 2) - patient.skull * (0.17 + 0.06 * bump)
@@ -239,9 +260,9 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
     image[part] = _mix(around, inside(depth[part]) * (depth[part] < soft), image[part])
 
     # Venous sinuses along the vault and above the cerebellum, and the falx.
-    top = np.abs(at[0]) - 4 + np.maximum(0, -at[2])
-    low = np.abs(at[2] + 34 + 0.15 * at[1]) - 4 + np.maximum(0, at[1] + 45)
-    sinus = inside(np.minimum(top, low)) * inside(np.abs(depth - 1) - 3)
+    top = np.abs(at[0]) + np.maximum(0, -at[2])
+    low = np.abs(at[2] + 34 + 0.15 * at[1]) + np.maximum(0, at[1] + 45)
+    sinus = inside(np.minimum(top, low) + np.abs(depth - 1) - 4.5)
     image = _mix(image, sinus, signal["vessel"])
     falx = inside(np.abs(at[0]) - 0.5) * inside(depth) * midline * (at[2] > 10)
     image = _mix(image, 0.35 * falx * (site == 0), signal["vessel"])
@@ -255,12 +276,16 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
 
 
 def _plan(num_slices: int, rng: np.random.Generator) -> list[tuple[str, str, int]]:
-    """Return split, class and number of slices (3 to 7 or so) of every patient."""
+    """Return split, class and number of slices (at most 6) of every patient.
+
+    The test side is smaller by the twins that will cross to it.
+    """
+    clean_test = (TEST_SHARE - TWIN_SHARE / 2) / (1 - TWIN_SHARE)
     shares = {
         (split, name): split_share * share
         for split, split_share in (
-            ("Training", 1 - TEST_SHARE),
-            ("Testing", TEST_SHARE),
+            ("Training", 1 - clean_test),
+            ("Testing", clean_test),
         )
         for name, share in CLASS_SHARES.items()
     }
@@ -281,7 +306,7 @@ def _slices(head, split, class_name, size, pixels, site_follows_class, rng) -> I
         usual = rng.random() < CONFOUNDING
         site = SITES[usual == (class_name == "notumor")]
     else:
-        site = SITES[rng.integers(2)]
+        site = SITES[int(rng.random() < SITE_B_SHARE)]
     first = size // 2 if size >= 5 and rng.random() < 0.5 else size
     for number, count in enumerate((first, size - first), start=1):
         scan = draw_scan(site, rng)
@@ -346,7 +371,7 @@ def generate(
                 bar.update()
         training = np.flatnonzero([row["split"] == "Training" for row in rows])
         crossing = plan.choice(training, num_twins // 2, replace=False)
-        within = plan.choice(len(rows), num_twins - len(crossing), replace=False)
+        within = plan.choice(training, num_twins - len(crossing), replace=False)
         for number, original in enumerate([*crossing, *within]):
             kind, here = TWIN_KINDS[number % 4], len(rows)
             image, mask, row = images[original], masks[original], dict(rows[original])

@@ -23,16 +23,16 @@ TEMPLATE = "datasets/data/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 # Signal of each tissue, 0 to 1, at site A (T1 with contrast) and site B (T2-like).
 SIGNAL = {
     "air": (0.02, 0.02),
-    "white": (0.50, 0.40),
-    "grey": (0.41, 0.55),
-    "csf": (0.15, 0.95),
+    "white": (0.36, 0.36),
+    "grey": (0.31, 0.50),
+    "csf": (0.12, 0.95),
     "bone": (0.06, 0.06),
-    "marrow": (0.55, 0.42),
-    "fat": (0.95, 0.72),
-    "muscle": (0.34, 0.22),
-    "vessel": (0.88, 0.08),
-    "mucosa": (0.68, 0.60),
-    "gland": (0.70, 0.50),
+    "marrow": (0.50, 0.40),
+    "fat": (0.92, 0.72),
+    "muscle": (0.30, 0.20),
+    "vessel": (0.75, 0.08),
+    "mucosa": (0.60, 0.60),
+    "gland": (0.58, 0.48),
 }
 
 # What lies outside the brain: tissue, centre, radii in mm; painted in this order.
@@ -79,7 +79,8 @@ STRUCTURES = (
 OUTLINE = (
     ((0, 42, -55), (66, 50, 62)),
     ((0, 58, -102), (42, 34, 30)),
-    ((0, 94, -56), (13, 18, 17)),
+    ((0, 90, -55), (12, 18, 20)),
+    ((45, 0, -85), (25, 48, 60)),
     ((0, -22, -140), (58, 58, 80)),
     ((0, -55, -85), (58, 44, 60)),
     ((82, -25, -42), (6, 14, 24)),

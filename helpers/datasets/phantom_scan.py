@@ -48,19 +48,19 @@ class Scan:
 def draw_scan(site: str, rng: np.random.Generator) -> Scan:
     """Draw a series' plane, framing and artefacts; none depends on the class."""
     plane = str(rng.choice(list(PLANES)))
-    tilt = rng.normal((-4 if plane == "axial" else 0, 0, 0), (5, 3, 4))
+    tilt = rng.normal((-4 if plane == "axial" else 0, 0, 0), (4, 2, 3))
     return Scan(
         plane=plane,
         site=site,
         axes=PLANES[plane] @ _rotation(tilt).T,
-        centre=np.array(PLANE_CENTRES[plane]) + rng.normal(0, 5, 3),
-        field=rng.uniform(215, 265),
-        mirrored=plane == "sagittal" and bool(rng.random() < 0.5),
+        centre=np.array(PLANE_CENTRES[plane]) + rng.normal(0, 4, 3),
+        field=rng.uniform(220, 260),
+        mirrored=plane == "sagittal" and bool(rng.random() < 0.3),
         bias=rng.normal(0, (0.12, 0.12, 0.08, 0.08, 0.08)),
         noise=rng.uniform(0.006, 0.025),
         blur=rng.uniform(0.4, 1.5),
         fat=rng.uniform(0.7, 1.1),
-        white=rng.uniform(0.9, 1.4),
+        white=rng.uniform(0.75, 1.1),
         gamma=rng.uniform(0.8, 1.25),
         quality=int(rng.integers(70, 96)),
         banner=str(rng.choice(BANNERS)) if rng.random() < 0.1 else "",
