@@ -521,6 +521,13 @@ def test_pages_keep_the_spelling_and_the_tone(path):
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_the_index_names_the_chapter_as_it_names_itself(path):
+    number, title = re.match(r"# (\d+) (.+)", load(path).cells[0].source).groups()
+    row = f"| {number} | [{title.strip()}]({path.name}) |"
+    assert row in (ROOT / "chapters" / "index.md").read_text(), f"index.md: no {row}"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_every_exercise_has_a_check_a_stub_that_says_not_yet_and_a_solution(
     path, capsys
 ):

@@ -34,8 +34,8 @@ GIVEN = "given"
 # Numbers that name something: versions, licences, places in the book, conventions.
 NAMES = re.compile(
     r"(?:Python|TensorFlow|Keras|NumPy|pandas|matplotlib|scikit-learn|"
-    r"ipywidgets|kagglehub|JupyterLab|CUDA|nbformat|[Vv]ersions?|CC BY|Exercises?|"
-    r"[Cc]hapters?|Figure|Section)\s+v?\d+(?:\.\d+)*(?:(?:\s+(?:to|and|or)|,)\s+\d+(?:\.\d+)+)*"
+    r"ipywidgets|kagglehub|JupyterLab|CUDA|nbformat|[Vv]ersions?|CC BY|Attribution|"
+    r"Exercises?|[Cc]hapters?|Figure|Section)\s+v?\d+(?:\.\d+)*(?:(?:\s+(?:to|and|or)|,)\s+\d+(?:\.\d+)+)*"
     r"|\b95\s*%(?=[\s-]+(?:bootstrap\s+)?(?:confidence|interval))"
     r"|\b\d+\.\d+\.\d+\b"
     r"|^\s*\d+\.\s",  # a numbered list
