@@ -91,7 +91,7 @@ def execute(name: str) -> Executed:
         cell.pop("outputs", None) if cell.cell_type != "code" else cell.outputs.clear()
     running = nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
     started = time.monotonic()
-    bar = tqdm(total=len(cells), desc=name, unit="cell", leave=False)
+    bar = tqdm(total=len(cells), desc=name, unit="cell", leave=False, disable=None)
     client = NotebookClient(
         running,
         timeout=CELL_TIMEOUT,

@@ -103,7 +103,8 @@ def download(url: str) -> bytes:
         answer = requests.get(url, stream=True, timeout=30, verify=certificates())
         answer.raise_for_status()
         size = int(answer.headers.get("content-length", 0)) or None
-        bar = tqdm(total=size, unit="B", unit_scale=True, desc=url.rpartition("/")[2])
+        name = url.rpartition("/")[2]
+        bar = tqdm(total=size, unit="B", unit_scale=True, desc=name, disable=None)
         with bar:
             parts = []
             for part in answer.iter_content(1 << 16):
