@@ -423,22 +423,18 @@ def exercises(notebook) -> list[str]:
         title = f"Exercise {number}.{k}"
         if f"### {title}" not in text[start]:
             wrong.append(f"cell {start}: expected the heading ### {title}")
-        rest = next(
-            (i for i in range(start + 1, len(text)) if "\n#" in f"\n{text[i]}"), None
-        )
-        part = nbformat.from_dict({"cells": notebook.cells[start:rest]})
-        code = [cell for _, cell in code_cells(part)]
-        if not any(
-            isinstance(n, ast.Constant) and n.value is ...
-            for c in code
-            for n in ast.walk(tree(c))
-        ):
+        after = range(start + 1, len(text))
+        end = next((i for i in after if "\n#" in f"\n{text[i]}"), len(text) - 1)
+        # What stands above the next heading still belongs to the exercise.
+        prose = [text[start].split("### Exercise")[-1], *text[start + 1 : end]]
+        prose.append(f"\n{text[end]}".split("\n#")[0])
+        part = nbformat.from_dict({"cells": notebook.cells[start:end]})
+        nodes = [n for _, cell in code_cells(part) for n in ast.walk(tree(cell))]
+        if not any(isinstance(n, ast.Constant) and n.value is ... for n in nodes):
             wrong.append(f"{title}: no stub; expected answer = ...")
         if not check_calls(part):
-            wrong.append(
-                f"{title}: nothing checks the answer; expected checks.NAME(answer)"
-            )
-        if not any("](solutions/" in cell.source for _, cell in prose_cells(part)):
+            wrong.append(f"{title}: nothing checks it; expected checks.NAME(answer)")
+        if "](solutions/" not in "".join(prose):
             wrong.append(f"{title}: no link to its solution")
     return wrong
 
