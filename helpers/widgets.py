@@ -89,12 +89,21 @@ QUIZ_SCRIPT = """
 """
 
 
+def choice(question: str, right: tuple[str, str], *wrong: tuple[str, str]) -> dict:
+    """Return a question for `quiz` with one right answer; each is (text, feedback)."""
+    answers = [
+        {"answer": text, "correct": (text, feedback) == right, "feedback": feedback}
+        for text, feedback in (right, *wrong)
+    ]
+    return {"question": question, "type": "multiple_choice", "answers": answers}
+
+
 def quiz(questions: list[dict]) -> HTML:
     """Return a quiz that answers clicks and keys without a kernel or the network.
 
-    `questions`: jupyterquiz's form, such as {"question": ..., "type":
-    "multiple_choice", "answers": [{"answer": ..., "correct": bool, "feedback": ...}]}.
-    Text is HTML, with formulas between dollar signs.
+    `questions`: from `choice`, or in jupyterquiz's own form, which also knows questions
+    with several right answers and with a number to type. Text is HTML, with formulas
+    between dollar signs; the answers are shuffled whenever the page is loaded.
     """
     name = "quiz" + uuid4().hex
     start, static, url = loader.load_questions_script(questions, name)
