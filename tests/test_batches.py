@@ -257,16 +257,34 @@ def test_the_bench_measures_every_variant_from_phantom_files(monkeypatch, capsys
     from tools import bench_input
 
     monkeypatch.delenv("BRAIN_MRI_DATA", raising=False)
-    record = bench_input.bench(num_files=32, repeats=1)
-    assert record["dataset"]["num_files"] == 32
-    assert record["ratio"].keys() == bench_input.RATIOS.keys()
-    rates = record["images_per_second"]
-    for name, (ours, theirs) in bench_input.RATIOS.items():
-        quotient = rates[ours]["median"] / rates[theirs]["median"]
-        assert record["ratio"][name]["median"] == pytest.approx(quotient, rel=0.05)
-    bench_input.show(record)
-    assert capsys.readouterr().out.count("ours") >= 3 + len(bench_input.RATIOS)
-    assert not {*recorded.INFO_KEYS} - record.keys()
+    run = bench_input.bench(num_files=32, repeats=1)
+    assert not {*recorded.INFO_KEYS} - run.info.keys()
+    rates = run.info["images_per_second"]
+    assert len(rates) == 7
+    assert run.info["ratio"]["later_epochs"]["median"] == pytest.approx(
+        rates["ours, later epochs"]["median"] / rates["ImageDataGenerator"]["median"],
+        rel=0.05,
+    )
+    bench_input.show(run.info)
+    shown = capsys.readouterr().out
+    assert "32 files, in the median 224 x 224" in shown
+    assert "ours, first epoch / ImageDataGenerator" in shown
+
+
+def test_the_recorded_benchmark_follows_from_its_rates():
+    from tools import bench_input
+
+    run = recorded.load(bench_input.NAME)
+    summary = bench_input.summary(run.arrays)
+    assert summary == {key: run.info[key] for key in summary}
+
+
+def test_a_record_is_not_made_of_phantoms(monkeypatch, capsys):
+    from tools import bench_input
+
+    monkeypatch.delenv("BRAIN_MRI_DATA", raising=False)
+    assert bench_input.main(["--record"]) == 2
+    assert "records are of real images" in capsys.readouterr().err
 
 
 def test_the_bench_names_a_folder_that_is_not_there(monkeypatch, capsys):

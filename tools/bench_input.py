@@ -1,7 +1,7 @@
 """How many images a second reach the network's first layer, ours beside Keras' own.
 
     python -m tools.bench_input              measure and print
-    python -m tools.bench_input --record     also write data/recorded/bench-input.json
+    python -m tools.bench_input --record     also write data/recorded/bench-input.*
 
 Reads the files of BRAIN_MRI_DATA, or phantoms that it writes as JPEG.
 """
@@ -36,6 +36,7 @@ from helpers.batches import ImageBatches, augment, preprocess
 from helpers.config import ROOT, SEED, CourseError, data_setting
 from helpers.datasets import Dataset, folder, load_dataset, phantom
 from helpers.experiments import _commit, _cpu_name
+from helpers.recorded import Run
 
 NAME = "bench-input"
 PIXELS, BATCH_SIZE = 224, 32
@@ -185,16 +186,16 @@ def measure(root: Path, repeats: int) -> dict[str, list[float]]:
     return rates
 
 
-def spread(values: list[float], digits: int) -> dict[str, float]:
+def spread(values: np.ndarray, digits: int) -> dict[str, float]:
     """Return min, median and max, rounded."""
     return {
-        name: round(float(function(values)), digits)
+        name: round(float(function(values)), digits or None)
         for name, function in (("min", np.min), ("median", np.median), ("max", np.max))
     }
 
 
-def bench(num_files: int, repeats: int) -> dict:
-    """Measure on at most `num_files` files; return the record."""
+def bench(num_files: int, repeats: int) -> Run:
+    """Measure on at most `num_files` files; return it in the form of a record."""
     with (
         tempfile.TemporaryDirectory() as temporary,
         patch.dict(os.environ, BRAIN_MRI_CACHE=f"{temporary}/cache"),
@@ -205,19 +206,19 @@ def bench(num_files: int, repeats: int) -> dict:
             write_phantoms(root, num_files)
         else:
             source = Path(data_setting()).expanduser()
-            name = f"{source.name}, its own files"
+            name = source.resolve().name
             link_files(source, root, num_files)
-        count = len(folder.find_files(root)[0])
+        table = load_dataset(root, PIXELS).table
         started = time.perf_counter()
         rates = measure(root, repeats)
         seconds = time.perf_counter() - started
-    ratios = {
-        name: np.divide(rates[ours], rates[theirs])
-        for name, (ours, theirs) in RATIOS.items()
-    }
-    return {
+    width, height = table[["width", "height"]].median().astype(int)
+    info = {
         "name": NAME,
-        "dataset": {"name": name, "num_files": count, "pixels": PIXELS},
+        "dataset": {
+            "name": name,
+            "copy": f"{len(table)} files, in the median {width} x {height} pixels",
+        },
         "manifest_sha256": None,
         "plan_sha256": None,
         "looks": 0,
@@ -237,17 +238,32 @@ def bench(num_files: int, repeats: int) -> dict:
         "commit": _commit(),
         "recorded_on": date.today().isoformat(),
         "wall_seconds": round(seconds, 1),
-        "repeats": repeats,
-        "images_per_second": {key: spread(rates[key], 0) for key in rates},
-        "ratio": {key: spread(ratios[key], 2) for key in ratios},
+    }
+    arrays = {
+        "variants": np.array(list(rates)),
+        "images_per_second": np.array(list(rates.values())),
+    }
+    return Run(info | summary(arrays), arrays)
+
+
+def summary(arrays: dict[str, np.ndarray]) -> dict:
+    """Return what the JSON says of the rates [variants, repeats]: they and ratios."""
+    rates = dict(zip(arrays["variants"], arrays["images_per_second"], strict=True))
+    return {
+        "images_per_second": {str(key): spread(rates[key], 0) for key in rates},
+        "ratio": {
+            key: spread(rates[ours] / rates[theirs], 2)
+            for key, (ours, theirs) in RATIOS.items()
+        },
     }
 
 
-def show(record: dict) -> None:
+def show(info: dict) -> None:
     """Print the rates, then the ratios, each as min, median and max."""
+    print(f"{info['dataset']['name']}: {info['dataset']['copy']}")
     for key, title in (("images_per_second", "images/s"), ("ratio", "times as fast")):
         print(f"\n{title:46}{'min':>9}{'median':>9}{'max':>9}")
-        for name, value in record[key].items():
+        for name, value in info[key].items():
             line = "".join(f"{value[each]:>9,}" for each in ("min", "median", "max"))
             print(f"{TITLES.get(name, name):46}{line}")
 
@@ -258,19 +274,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=2048, help="at most this many")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
-        "--record", action="store_true", help=f"write data/recorded/{NAME}.json"
+        "--record", action="store_true", help=f"write data/recorded/{NAME}.*"
     )
     asked = parser.parse_args(arguments)
     try:
-        record = bench(asked.files, asked.repeats)
+        if asked.record and data_setting() == "phantom":
+            raise CourseError(
+                "records are of real images: set BRAIN_MRI_DATA to their folder, the "
+                "one that holds Training and Testing."
+            )
+        run = bench(asked.files, asked.repeats)
     except CourseError as error:
         print(f"bench_input: {error}", file=sys.stderr)
         return 2
-    print(f"{record['dataset']['num_files']} files of {record['dataset']['name']}")
-    show(record)
+    show(run.info)
     if asked.record:
+        np.savez(recorded.FOLDER / f"{NAME}.npz", **run.arrays)
         path = recorded.FOLDER / f"{NAME}.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        path.write_text(json.dumps(run.info, indent=1) + "\n")
         print(f"\nRecorded in {path.relative_to(ROOT)}")
     return 0
 
