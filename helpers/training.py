@@ -61,6 +61,7 @@ def fit(
             steps_per_epoch=batches.per_epoch - batch,
             validation_data=validation,
             callbacks=[c for c in callbacks if c is not None],
+            shuffle=False,  # the order is the batches' own
             verbose=0,
         )
         epoch, batch = epoch + 1, 0
