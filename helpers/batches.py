@@ -190,9 +190,8 @@ class ImageBatches(keras.utils.PyDataset):
     All batches have `batch_size` images, since another shape would be compiled again;
     the few images left over at the end of an epoch's order wait for another epoch. The
     stream has no end, so that no state decides which epoch it is: call
-    `fit(batches, steps_per_epoch=batches.per_epoch, shuffle=False)`. It stays with one
-    worker: a batch is one gather from memory, and Keras' queue of several workers loses
-    batches that it fetched to look at their shapes.
+    `fit(batches, steps_per_epoch=batches.per_epoch, shuffle=False)`. It keeps Keras'
+    default of one worker: a batch is one gather from memory, too little to share out.
     Raises `CourseError` if `indices` cannot fill one batch.
     """
 
