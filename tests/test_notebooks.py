@@ -318,7 +318,7 @@ OVERCLAIMS = re.compile(
 )
 FILLER = re.compile(
     r"\blet[’']s\b|\bdiv(?:e|ing) in(?:to)?\b|\bdelv\w+|\bobviously\b|\bneedless to say"
-    r"|\bas you can see\b|\bgame[- ]chang\w+|\bsimply put\b|\bit is important to note",
+    r"|\bas you can see[,.]|\bgame[- ]chang\w+|\bsimply put\b|\bit is important to note",
     re.IGNORECASE,
 )
 
