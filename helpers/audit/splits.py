@@ -1,26 +1,9 @@
-"""What repeats in a dataset, and splits that respect it.
-
-So far: exact duplicates. Mirrored, re-framed and re-encoded twins need more than a
-hash; until they are found, a split made here still has them on both sides.
-"""
-
-import hashlib
+"""Splits that respect what belongs together."""
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from helpers.config import SEED, CourseError
-
-
-def exact_duplicate_groups(images: np.ndarray) -> np.ndarray:
-    """Number the images so that those with identical pixels share a number.
-
-    `images` uint8 [n, height, width]; returns int64 [n], numbered in order of first
-    appearance from 0. Pixels are compared through their SHA-256.
-    """
-    digests = [hashlib.sha256(np.ascontiguousarray(i)).digest() for i in images]
-    first: dict[bytes, int] = {}
-    return np.array([first.setdefault(d, len(first)) for d in digests], dtype=np.int64)
 
 
 def inner_split(
