@@ -141,6 +141,7 @@ def stage(all_pages: list[Page], done: dict[str, Executed], source: Path) -> Non
             code = [cell for cell in notebook.cells if cell.cell_type == "code"]
             for cell, outputs in zip(code, done[page.name].outputs, strict=True):
                 cell.outputs = [nbformat.from_dict(output) for output in outputs]
+            notebook.metadata["widgets"] = done[page.name].widgets
             nbformat.write(notebook, target)
         else:
             table = timings_table(record, titles)
@@ -201,6 +202,25 @@ def sphinx(source: Path) -> Path:
     return html
 
 
+# Two things of the theme that only make errors in a console: fonts fetched ahead in a
+# way that pages opened from files may not, and thebe, which this book does not use.
+NOT_WANTED = re.compile(
+    r'<link rel="preload" as="font"[^>]*>\s*'
+    r"|<script[^>]*sphinx-thebe[^>]*></script>\s*"
+    r"|<link[^>]*sphinx-thebe[^>]*>\s*"
+    r"|<script>const THEBE_JS_URL.*?</script>\s*"
+    r'|<script type="text/x-thebe-config">.*?</script>\s*'
+    r"|<script>kernelName = .*?</script>\s*",
+    re.DOTALL,
+)
+
+
+def clean(html: Path) -> None:
+    """Take out of every page what is not wanted there."""
+    for page in html.rglob("*.html"):
+        page.write_text(NOT_WANTED.sub("", page.read_text()))
+
+
 def plain(line: str) -> str:
     """Return a line without terminal colours."""
     return re.sub(r"\x1b\[[0-9;]*m", "", line)
@@ -229,6 +249,7 @@ def build() -> bool:
     RECORD.unlink(missing_ok=True)
     print("  making the pages", flush=True)
     html = sphinx(SOURCE)
+    clean(html)
     old = BUILD / "old"
     shutil.rmtree(old, ignore_errors=True)
     if HTML.exists():

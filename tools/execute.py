@@ -25,9 +25,13 @@ CELL_TIMEOUT = 900
 
 @dataclass(frozen=True)
 class Executed:
-    """The outputs of one notebook: one list a code cell, and how long they took."""
+    """The outputs of one notebook: one list a code cell; and how long they took.
+
+    `widgets`: what ipywidgets stored, by which a page draws them without a kernel.
+    """
 
     outputs: list[list[dict]]
+    widgets: dict
     seconds: float
     date: str
 
@@ -41,6 +45,13 @@ def stored(name: str) -> Path:
     return STORE / f"{name.replace('/', '--')}.json"
 
 
+def executed(record: dict) -> Executed:
+    """Return the part of a kept record that pages are made of."""
+    return Executed(
+        record["outputs"], record["widgets"], record["seconds"], record["date"]
+    )
+
+
 def valid(name: str, notebook: dict) -> Executed | None:
     """Return the kept outputs if nothing they follow from has changed."""
     try:
@@ -51,7 +62,7 @@ def valid(name: str, notebook: dict) -> Executed | None:
         return None
     if kept["data"] != dependencies.data_state(kept["report"]):
         return None
-    return Executed(kept["outputs"], kept["seconds"], kept["date"])
+    return executed(kept)
 
 
 def tidy(outputs: list[dict]) -> list[dict]:
@@ -125,9 +136,10 @@ def execute(name: str) -> Executed:
         "seconds": round(seconds, 1),
         "date": date.today().isoformat(),
         "outputs": outputs,
+        "widgets": dict(running.metadata.get("widgets", {})),
     }
     write(stored(name), json.dumps(record))
-    return Executed(outputs, record["seconds"], record["date"])
+    return executed(record)
 
 
 def write(path: Path, text: str) -> None:

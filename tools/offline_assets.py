@@ -46,7 +46,7 @@ PACKAGES = (
         "3.2.2",
         "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1v"
         "O+geW0OhGw==",
-        ("es5/tex-svg.js", "LICENSE"),
+        ("es5/tex-svg-full.js", "LICENSE"),
     ),
     Package(
         "requirejs",
