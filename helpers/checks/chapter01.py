@@ -1,3 +1,125 @@
 """Checks for chapter 1, Meet the data."""
 
-__all__: list[str] = []
+import numpy as np
+
+from helpers import recorded
+
+from .common import Hint, exercise
+
+__all__ = ["ch1_abstract", "ch1_majority", "ch1_repair", "ch1_sequence"]
+
+SEQUENCES = {1: "T2", 2: "FLAIR", 3: "T1 with contrast"}
+SEQUENCE_HINTS = {
+    1: "in which sequence is free fluid bright?",
+    2: "swelling is bright, as in T2, but free fluid was made dark on purpose.",
+    3: "an agent was injected. In which sequence does it brighten the tissue?",
+}
+
+ABSTRACT_HINTS = {
+    "a": "count what the test folder holds. Is an image a patient?",
+    "b": "think of the images whose group is in both folders.",
+    "c": "where do the images called `notumor` come from?",
+    "d": "which model was used is a choice, not a claim that could be wrong.",
+    "e": "a high score can be measured correctly. Ask what was measured instead.",
+}
+
+
+@exercise
+def ch1_sequence(answer: dict) -> str:
+    """Exercise 1.1: each description's sequence, as {1: ..., 2: ..., 3: ...}."""
+    for number, sequence in SEQUENCES.items():
+        given = str(answer.get(number, "nothing"))
+        if given not in SEQUENCES.values():
+            names = ", ".join(f'"{name}"' for name in SEQUENCES.values())
+            raise Hint(f"{number} is {given!r}; choose among {names}.")
+        if given != sequence:
+            raise Hint(f"look at {number} again: {SEQUENCE_HINTS[number]}")
+    return (
+        "the same head, three pictures. A grey value means nothing unless you know "
+        "how the scanner was set."
+    )
+
+
+@exercise
+def ch1_majority(answer: float) -> str:
+    """Exercise 1.2: the test accuracy of always naming Training's largest class."""
+    real = recorded.features()
+    train, test = real.official_split()
+    answer = float(answer)
+    largest = np.bincount(real.labels[train]).argmax()
+    share = (real.labels[test] == largest).mean()
+    if answer > 1:
+        raise Hint("give a share between 0 and 1, not percent or a count.")
+    mistakes = {
+        1 / len(real.class_names): "this is guessing with a fair die. Name always the "
+        "largest class instead.",
+        (real.labels[train] == largest).mean(): "this is the largest class' share of "
+        "the training images. A score is measured on the test images.",
+        (real.labels == largest).mean(): "this is the share among all images. A score "
+        "is measured on the test images only.",
+    }
+    for value, hint in mistakes.items():
+        if abs(answer - value) < 0.001:
+            raise Hint(hint)
+    if abs(answer - share) > 0.001:
+        raise Hint(
+            "find the class with the most training images, then its share of the test "
+            "images."
+        )
+    return (
+        f"{share:.3f}, by always answering {real.class_names[largest]}. Whatever a "
+        "model scores, this much came for free."
+    )
+
+
+@exercise
+def ch1_repair(answer) -> str:
+    """Exercise 1.3: the training indices that share no group with a test image."""
+    real = recorded.features()
+    train, test = real.official_split()
+    answer = np.asarray(answer)
+    if answer.dtype == bool:
+        raise Hint("this is a mask of True and False. Give the indices: train[mask].")
+    if np.isin(answer, test).any():
+        raise Hint(
+            "your answer holds test images. Leave the test as it is, so that the score "
+            "can be compared, and take the copies out of the training images."
+        )
+    if not np.isin(answer, train).all() or len(np.unique(answer)) < len(answer):
+        raise Hint("give each kept training image's index once, as in `train`.")
+    kept = np.zeros(len(real.labels), bool)
+    kept[answer] = True
+    copied = np.isin(real.group, real.group[test])
+    left = (kept & copied).sum()
+    if left:
+        raise Hint(f"{left} of the images you keep still have a copy in the test.")
+    lost = (~kept & ~copied)[train].sum()
+    if lost:
+        raise Hint(
+            f"you gave up {lost} training images that have no copy in the test. Keep "
+            "all you can."
+        )
+    return (
+        f"{len(train) - len(answer)} training images go, {len(answer)} stay, and no "
+        "test image has an exact copy among them."
+    )
+
+
+@exercise
+def ch1_abstract(answer) -> str:
+    """Exercise 1.4: the letters of the objections that hold, as a set."""
+    given = {str(letter).strip().lower() for letter in answer}
+    if unknown := given - set(ABSTRACT_HINTS):
+        raise Hint(f"{sorted(unknown)} is none of a to e. Give a set such as {{'a'}}.")
+    right = {"a", "b", "c"}
+    if wrong := sorted(given - right):
+        raise Hint(f"{wrong[0]} does not hold: {ABSTRACT_HINTS[wrong[0]]}")
+    if missing := sorted(right - given):
+        raise Hint(
+            f"{len(missing)} more of them hold(s). A pointer: "
+            f"{ABSTRACT_HINTS[missing[0]]}"
+        )
+    return (
+        "three words, three claims that nobody measured. The number itself may well be "
+        "correct."
+    )
