@@ -153,6 +153,12 @@ class Checkpoint(keras.callbacks.Callback):
         if not self.path.exists():
             return
         arrays = self._read()
+        if self.finished or self.batches.position(0) != self.position:
+            raise CourseError(
+                f"{self.path} holds training up to epoch {self.position[0]}, batch "
+                f"{self.position[1]}, but the batches start elsewhere. To go on, call "
+                "training.fit; to train from the start, delete the file."
+            )
         self._assign("model", self.model.variables, arrays)
         self._assign("optimizer", self.model.optimizer.variables, arrays)
         if self.position[1]:
