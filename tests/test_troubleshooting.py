@@ -10,9 +10,10 @@ from helpers.config import ROOT
 PAGE = ROOT / "chapters" / "troubleshooting.md"
 SYMPTOMS = "\n".join(re.findall(r"^\*\*.*\*\*", PAGE.read_text(), re.MULTILINE))
 QUOTED = re.findall(r"`([^`]+)`", SYMPTOMS)
-# Where a reader's data, weights, disk or training can go wrong. Functions that only
-# check their arguments (evaluation, audit) say all there is to say in the message.
-READERS = ("config", "recorded", "batches", "densenet", "training", "datasets/*")
+# Where the data, weights, disk or training of a chapter's reader can go wrong. Functions
+# that only check their arguments (evaluation) say all there is to say in the message.
+READERS = ("config", "recorded", "batches", "densenet", "training")
+READERS += tuple(f"datasets/{name}" for name in ("dataset", "folder", "kaggle", "ph*"))
 SOURCES = sorted([*ROOT.glob("helpers/**/*.py"), *ROOT.glob("tools/*.py")])
 # Said by make, the system, pip, Python, TensorFlow, JAX, CUDA, unzip and Colab.
 FOREIGN = {
