@@ -10,7 +10,7 @@ from helpers.config import ROOT
 PAGE = ROOT / "chapters" / "troubleshooting.md"
 SYMPTOMS = "\n".join(re.findall(r"^\*\*.*\*\*", PAGE.read_text(), re.MULTILINE))
 QUOTED = re.findall(r"`([^`]+)`", SYMPTOMS)
-# Where the data, weights, disk or training of a reader can go wrong. Functions that only
+# Where a reader's data, weights, disk or training can go wrong. Functions that only
 # check their arguments (evaluation) say all there is to say in the message.
 READERS = ("config", "recorded", "batches", "densenet", "training")
 READERS += tuple(f"datasets/{name}" for name in ("dataset", "folder", "kaggle", "ph*"))
