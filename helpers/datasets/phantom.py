@@ -52,7 +52,8 @@ CLASS_SHARES = {
 }
 TUMORS = ("glioma", "meningioma", "pituitary")
 SLICES_OF_NOTUMOR = (0.5, 0.4, 0.1)  # of whose lesions notumor shows the healthy place
-SITE_B_SHARE = 0.3
+SITE_B_SHARE = 0.25
+SLICE_STEP = 7.0  # mm between the slices of a series, less for a small lesion
 TEST_SHARE = 0.2
 TWIN_SHARE = 0.10  # of all slices; half of them are test images of training slices
 CONFOUNDING = 0.95  # P(A | tumor) and P(B | notumor) when the site follows the class
@@ -154,7 +155,9 @@ def _moves(points: np.ndarray, waves: np.ndarray) -> np.ndarray:
     across = np.exp(1j * (vectors @ (points[:, 0, :] - origin[:, None])))
     along = np.exp(1j * (vectors @ (points[:, :, 0] - origin[:, None])))
     start = np.exp(1j * (vectors @ origin + phases))[:, None] * drifts
-    return ((start.T[:, None, :] * along.T) @ across).imag
+    # Not `@`: for products this small, a library's threads cost more than they give.
+    weighted = start[:, :, None] * along[:, None, :]
+    return np.einsum("kcy,kx->cyx", weighted, across).imag
 
 
 def _origin_of(target: np.ndarray, warp: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -166,11 +169,14 @@ def _origin_of(target: np.ndarray, warp: np.ndarray, scale: np.ndarray) -> np.nd
     return point.ravel()
 
 
-def _interpolation(coarse: int, fine: int) -> np.ndarray:
-    """Return the matrix [fine, coarse] that interpolates a line of cells linearly."""
-    where = (np.arange(fine) + 0.5) / fine * coarse - 0.5
-    where = np.clip(where, 0, coarse - 1)
-    return np.maximum(0, 1 - np.abs(where[:, None] - np.arange(coarse)))
+def _finer(fields: np.ndarray, pixels: int) -> np.ndarray:
+    """Return fields [k, h, cells] on `pixels` cells of the same line, interpolated."""
+    cells = fields.shape[-1]
+    where = np.clip((np.arange(pixels) + 0.5) * cells / pixels - 0.5, 0, cells - 1)
+    left = np.minimum(where.astype(int), cells - 2)
+    share = (where - left).astype(fields.dtype)
+    below = np.take(fields, left, axis=-1)
+    return below + share * (np.take(fields, left + 1, axis=-1) - below)
 
 
 def _mix(below, share, above):
@@ -182,29 +188,24 @@ def render(head: Head, patient: Patient, scan: Scan, offset: float, pixels: int)
 
     offset: mm from the lesion's centre, through the slice.
     """
-    # The head's shape is smooth: 4 mm are enough, and linear interpolation between.
-    coarse = round(scan.field / 4)
-    points = slice_points(scan, patient.target, offset, coarse)
-    moves = _moves(points, patient.warp)
+    # What is smooth is computed every 4 mm, and interpolated to the pixels.
+    points = slice_points(scan, patient.target, offset, round(scan.field / 4))
+    moves, folds = _moves(points, patient.warp), _moves(points, patient.folds)
     at = (points + moves) * patient.scale
     depth = sample(head.depth, at, LOW, STEP, 99)
     skin = depth - 1 - patient.skull - patient.scalp
     skin = np.minimum(skin, sample(head.outline, at, LOW, STEP, 99))
-    spread = _interpolation(coarse, pixels)
-    points = slice_points(scan, patient.target, offset, pixels)
-    at = (points + spread @ moves @ spread.T) * patient.scale
-    depth, skin = spread @ depth @ spread.T, spread @ skin @ spread.T
+    smooth = np.concatenate([moves, folds, [depth], [skin]]).astype(np.float32)
+    smooth = _finer(_finer(smooth, pixels).swapaxes(1, 2), pixels).swapaxes(1, 2)
     soft = scan.field / pixels
-    body = skin < soft
+    body = smooth[7] < soft
+    smooth = smooth[:, body]
+    points = slice_points(scan, patient.target, offset, pixels)[:, body]
+    at = ((points + smooth[:3]) * patient.scale[:, 0]).astype(np.float32)
     signal = np.full(body.shape, SIGNAL["air"][SITES.index(scan.site)], np.float32)
     mask = np.zeros(body.shape, bool)
-    folds = _moves(points, patient.folds)[:, body]
     signal[body], mask[body] = _inside_head(
-        head,
-        patient,
-        scan,
-        *(x.astype(np.float32) for x in (at[:, body], folds, depth[body], skin[body])),
-        soft,
+        head, patient, scan, at, smooth[3:6], smooth[6], smooth[7], soft
     )
     return signal, mask
 
@@ -220,9 +221,9 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
         return np.clip(0.5 - distance / soft, 0, 1)
 
     bumps = texture_at(head, at, 2.5, patient.shift)
-    midline = np.exp(-((at[0] / 3.0) ** 2)).astype(np.float32)
+    midline = np.exp(-np.square(at[0] / 3, dtype=float)).astype(np.float32)
     midline *= ((at[1] + 18) / 48) ** 2 + ((at[2] - 2) / 32) ** 2 > 1
-    image, white = np.empty_like(depth), np.zeros_like(depth)
+    image, white = np.zeros_like(depth), np.zeros_like(depth)
 
     # The brain, its folds shifted, stretched around ventricles, pushed by a lesion.
     # The average's hemispheres blur into each other; the midline shows one of them.
@@ -248,7 +249,7 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
     around = sample(head.around[site], at[:, part], LOW, STEP, signal["muscle"])
     painted = sample(head.painted, at[:, part], LOW, STEP, 0)
     strands = texture_at(head, at[:, part], (1.6, 1.6, 5), patient.shift)
-    fat = 0.6 * inside((0.8 - strands) * 4) * (1 - painted)
+    fat = 0.45 * inside((0.8 - strands) * 4) * (1 - painted)
     around = _mix(around, fat, signal["fat"]) * (1 + 0.06 * bump)
     marrow = np.abs(out - patient.skull / 2) - patient.skull * (0.17 + 0.06 * bump)
     bone = _mix(signal["bone"], inside(marrow), signal["marrow"])
@@ -257,7 +258,7 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
     scalp *= inside(patient.skull - out)
     around = _mix(around, scalp, signal["fat"] * (0.85 + 0.08 * bump))
     around = _mix(around, inside(np.abs(skin[part] + 1) - 1), signal["muscle"] * 1.4)
-    image[part] = _mix(around, inside(depth[part]) * (depth[part] < soft), image[part])
+    image[part] = _mix(around, inside(depth[part]), image[part])
 
     # Venous sinuses along the vault and above the cerebellum, and the falx.
     top = np.abs(at[0]) + np.maximum(0, -at[2])
@@ -299,21 +300,27 @@ def _plan(num_slices: int, rng: np.random.Generator) -> list[tuple[str, str, int
     return patients
 
 
+def _draw_site(class_name: str, follows: bool, rng: np.random.Generator) -> str:
+    """Return the site of a patient, tied to the class if it `follows` it."""
+    share_of_b = SITE_B_SHARE
+    if follows:
+        share_of_b = 1 - CONFOUNDING if class_name in TUMORS else CONFOUNDING
+    return SITES[int(rng.random() < share_of_b)]
+
+
 def _slices(head, split, class_name, size, pixels, site_follows_class, rng) -> Iterator:
     """Yield image, mask and table row of each slice of one new patient."""
     patient = _draw_patient(head, class_name, rng)
-    if site_follows_class:
-        usual = rng.random() < CONFOUNDING
-        site = SITES[usual == (class_name == "notumor")]
-    else:
-        site = SITES[int(rng.random() < SITE_B_SHARE)]
+    site = _draw_site(class_name, site_follows_class, rng)
+    noise = rng.spawn(1)[0]  # its own stream, so that the size changes nothing else
     first = size // 2 if size >= 5 and rng.random() < 0.5 else size
     for number, count in enumerate((first, size - first), start=1):
         scan = draw_scan(site, rng)
-        reach = 0.7 * reach_along(patient.lesion, scan.axes[2])
-        for offset in reach * np.linspace(-1, 1, count + 2)[1:-1]:
+        step = 1.3 * reach_along(patient.lesion, scan.axes[2]) / (count + 1)
+        for place in np.arange(count) - (count - 1) / 2:
+            offset = place * min(step, SLICE_STEP)
             signal, mask = render(head, patient, scan, offset, pixels)
-            image, length = encode(acquire(scan, signal, rng), scan.quality)
+            image, length = encode(acquire(scan, signal, noise), scan.quality)
             row = {
                 "split": split,
                 "class": class_name,

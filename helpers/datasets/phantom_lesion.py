@@ -63,20 +63,20 @@ def draw_lesion(head: Head, class_name: str, rng: np.random.Generator) -> Lesion
 def _glioma(head: Head, rng: np.random.Generator) -> Lesion:
     kind = rng.choice(["ring", "solid", "low grade"], p=[0.5, 0.2, 0.3])
     low = kind == "low grade"
-    enhancing = (rng.uniform(0.48, 0.80), rng.uniform(0.50, 0.75))
-    dark = (rng.uniform(0.16, 0.27), rng.uniform(0.65, 0.88))
+    enhancing = (rng.uniform(0.55, 0.85), rng.uniform(0.55, 0.80))
+    dark = (rng.uniform(0.12, 0.23), rng.uniform(0.72, 0.92))
     if rng.random() < 0.06:  # optic pathway, hypothalamus
         centre = SELLA + rng.normal((0, -4, 13), (4, 4, 2))
     else:
         centre = _draw_point(head, rng, _is_deep_white)
     return Lesion(
         centre=centre,
-        radii=rng.uniform(10, 25) * rng.uniform(0.75, 1.25, 3),
+        radii=rng.uniform(13, 27) * rng.uniform(0.75, 1.25, 3),
         axes=_axes(rng),
         rough=rng.uniform(0.12, 0.28),
-        rim=rng.uniform(0.15, 0.45) if kind == "ring" else 1.0,
+        rim=rng.uniform(0.18, 0.45) if kind == "ring" else 1.0,
         shell=dark if low else enhancing,
-        core=(rng.uniform(0.12, 0.26), rng.uniform(0.70, 0.92)),
+        core=(rng.uniform(0.08, 0.22), rng.uniform(0.70, 0.92)),
         push=rng.uniform(0.15, 0.5),
         beyond=-1.0,
         shift=rng.uniform(0, 64, 3),
@@ -92,7 +92,7 @@ def _meningioma(head: Head, rng: np.random.Generator) -> Lesion:
     else:
         base = _draw_point(head, rng, _is_dura)
         inward = _inward(head, base)
-    radius = rng.uniform(8, 23)
+    radius = rng.uniform(11, 25)
     cystic = rng.random() < 0.15
     return Lesion(
         centre=base + inward * radius * 0.45,
@@ -100,7 +100,7 @@ def _meningioma(head: Head, rng: np.random.Generator) -> Lesion:
         axes=_axes(rng, inward),
         rough=rng.uniform(0.03, 0.12),
         rim=rng.uniform(0.4, 0.6) if cystic else 1.0,
-        shell=(rng.uniform(0.58, 0.90), rng.uniform(0.45, 0.70)),
+        shell=(rng.uniform(0.64, 0.95), rng.uniform(0.55, 0.75)),
         core=(rng.uniform(0.18, 0.35), rng.uniform(0.70, 0.90)),
         push=rng.uniform(0.4, 0.7),
         beyond=12.0 if at_sella else 1.5,
@@ -111,7 +111,7 @@ def _meningioma(head: Head, rng: np.random.Generator) -> Lesion:
 
 
 def _pituitary(head: Head, rng: np.random.Generator) -> Lesion:
-    radius = rng.uniform(4.5, 7) if rng.random() < 0.15 else rng.uniform(7, 17)
+    radius = rng.uniform(5, 8) if rng.random() < 0.12 else rng.uniform(8, 18)
     grows_up = radius > 9 and rng.random() < 0.6
     cystic = rng.random() < 0.2
     return Lesion(
@@ -120,7 +120,7 @@ def _pituitary(head: Head, rng: np.random.Generator) -> Lesion:
         axes=np.eye(3),
         rough=rng.uniform(0.03, 0.12),
         rim=rng.uniform(0.25, 0.5) if cystic else 1.0,
-        shell=(rng.uniform(0.46, 0.72), rng.uniform(0.48, 0.70)),
+        shell=(rng.uniform(0.52, 0.78), rng.uniform(0.48, 0.70)),
         core=(rng.uniform(0.14, 0.30), rng.uniform(0.75, 0.92)),
         push=rng.uniform(0.3, 0.6),
         beyond=30.0,
@@ -172,7 +172,8 @@ def reach_along(lesion: Lesion, direction: np.ndarray) -> float:
 
 def own_radius(head: Head, lesion: Lesion, points: np.ndarray) -> np.ndarray:
     """Return each point's distance in lesion radii, points [3, m]: 1 on the surface."""
-    local = (lesion.axes @ (points - lesion.centre[:, None])) / lesion.radii[:, None]
+    turn = lesion.axes / lesion.radii[:, None]
+    local = np.einsum("ij,jm->im", turn, points - lesion.centre[:, None])
     radius = np.sqrt((local * local).sum(0))
     if lesion.lobe:
         rise, size = lesion.lobe
@@ -211,7 +212,7 @@ def add_lesion(head, lesion, image, points, depth, white, site, soft):
         along = 0.4 + 0.6 * white
         spread = np.clip((1 + lesion.oedema * along - radius) * 3, 0, 1) * along
         spread *= np.clip(0.5 - (depth + 1) / soft, 0, 1)
-        local += 0.75 * spread * ((0.22, 0.85)[site] - local)
+        local += 0.85 * spread * ((0.20, 0.88)[site] - local)
     if lesion.tail:
         tail = np.clip(0.5 - (np.abs(depth) - lesion.tail) / soft, 0, 1)
         tail *= np.clip((1.8 - radius) * 3, 0, 1)
