@@ -73,6 +73,11 @@ def _grid(num_panels: int, columns: int) -> tuple[Figure, np.ndarray]:
     return figure, grid.ravel()[:num_panels]
 
 
+def _legend_below(axes: Axes, **options) -> None:
+    # Curves may pass anywhere inside the axes, so the legend stays outside.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.27), **options)
+
+
 def _say_synthetic(figure: Figure) -> None:
     figure.supxlabel("synthetic images (phantoms), not patients", fontsize=9)
 
@@ -104,9 +109,10 @@ def gallery(
 
 
 def mistakes(data, wrong: pd.DataFrame, badge: str, columns: int = 3) -> Figure:
-    """Show the images a model got wrong, in the order of `wrong`.
+    """Show the images that a model found hardest, in the order of `wrong`.
 
-    `wrong`: columns file, true, predicted, probability (of the predicted class).
+    `wrong`: columns file, true, predicted, probability (of the predicted class), those
+    with the least probability of their own class.
     `badge`: where the model's images came from, "synthetic" or "real, ...". An image
     is drawn if `data` has it, with the lesion's outline where known; else its panel
     holds the file's name, so that one call serves readers with and without the images.
@@ -128,7 +134,8 @@ def mistakes(data, wrong: pd.DataFrame, badge: str, columns: int = 3) -> Figure:
         axes.imshow(data.images[found[0]], vmin=0, vmax=255)
         if data.masks is not None and data.masks[found[0]].any():
             axes.contour(data.masks[found[0]], [0.5], colors=ORANGE, linewidths=1.5)
-    figure.suptitle(f"Mistakes made with most confidence ({badge})", fontsize=10)
+    title = "Images whose own class got the least probability"
+    figure.suptitle(f"{title}\n({badge})", fontsize=10)
     if badge == "synthetic":
         _say_synthetic(figure)
     return figure
@@ -191,7 +198,7 @@ def roc_curves(labels, probabilities, class_names, title, axes: Axes | None = No
         axes.plot(away, found, label=f"{name}, area {auc(away, found):.3f}", **style)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
     axes.set(xlabel="1 − specificity", ylabel="sensitivity", title=title)
-    axes.legend(loc="lower right")
+    _legend_below(axes)
     return axes.figure
 
 
@@ -209,10 +216,11 @@ def precision_recall_curves(
         precision, found, _ = precision_recall_curve(true, probabilities[:, i])
         score = average_precision_score(true, probabilities[:, i])
         label = f"{name}, {score:.3f} (share {true.mean():.2f})"
-        axes.plot(found, precision, color=COLOURS[i], linestyle=LINES[i], label=label)
+        style = {"color": COLOURS[i], "linestyle": LINES[i], "label": label}
+        axes.plot(found, precision, drawstyle="steps-post", **style)
     axes.set(xlabel="sensitivity (recall)", ylabel="precision", title=title)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.05))
-    axes.legend(loc="lower left", title="average precision")
+    _legend_below(axes, title="average precision")
     return axes.figure
 
 
@@ -249,9 +257,10 @@ def calibration(bins: pd.DataFrame, title, axes: Axes | None = None):
     axes = _panel(axes)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
     area = 12 + 250 * bins.images / bins.images.sum()
-    axes.scatter(bins.confidence, bins.accuracy, s=area, color=BLUE, alpha=0.8)
+    dots = {"color": BLUE, "alpha": 0.8, "clip_on": False}  # whole, also at the edge
+    axes.scatter(bins.confidence, bins.accuracy, s=area, **dots)
     axes.set(xlabel="confidence (mean of the bin)", ylabel="accuracy", title=title)
-    axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03))
+    axes.set(xlim=(0, 1), ylim=(-0.03, 1))
     return axes.figure
 
 
