@@ -209,7 +209,7 @@ def bench(num_files: int, repeats: int) -> Run:
             name = source.resolve().name
             link_files(source, root, num_files)
         table = load_dataset(root, PIXELS).table
-        started = time.perf_counter()
+        load, started = os.getloadavg()[0], time.perf_counter()
         rates = measure(root, repeats)
         seconds = time.perf_counter() - started
     width, height = table[["width", "height"]].median().astype(int)
@@ -228,6 +228,7 @@ def bench(num_files: int, repeats: int) -> Run:
         "seeds": [SEED],
         "backend": keras.backend.backend(),
         "device": f"{os.cpu_count()} CPU cores, {_cpu_name()}",
+        "load_before": round(load, 1),  # above 1 the machine was not ours alone
         "versions": {
             "python": platform.python_version(),
             "keras": keras.__version__,
