@@ -128,21 +128,39 @@ def unpack(package: Package, tarball: bytes, folder: Path) -> None:
             f"{package.integrity}: the registry sent something else. Nothing was kept."
         )
     with tarfile.open(fileobj=io.BytesIO(tarball)) as archive:
-        for name in package.files:
-            member = archive.extractfile(f"package/{name}")
-            if member is None:
-                raise AssetError(f"{package.name} {package.version} has no {name}.")
-            licence = "LICENSE" in name or name == "package.json"
-            plain = package.name.rpartition("/")[2]
-            last = name.rpartition("/")[2]
-            target = folder / (f"licences/{plain}-{last}" if licence else last)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(member.read())
+        files = {
+            name.rpartition("/")[2]: archive.extractfile(f"package/{name}").read()
+            for name in package.files
+        }
+    fonts = {name: data for name, data in files.items() if name.endswith(".woff2")}
+    for name, data in files.items():
+        if name in fonts:
+            continue
+        licence = "LICENSE" in name or name == "package.json"
+        plain = package.name.rpartition("/")[2]
+        target = folder / (f"licences/{plain}-{name}" if licence else name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data if licence else with_fonts(data, fonts))
+
+
+def with_fonts(script: bytes, fonts: dict[str, bytes]) -> bytes:
+    """Return a webpack bundle that carries its fonts, instead of asking for files.
+
+    The widget manager looks for them in a folder beside each *page*, which is never
+    where they are. Raises `AssetError` if the bundle does not name a font.
+    """
+    for name, data in fonts.items():
+        inline = b'"data:font/woff2;base64,' + base64.b64encode(data) + b'"'
+        script, count = re.subn(rb'\w+\.p\+"' + name.encode() + b'"', inline, script)
+        if not count:
+            raise AssetError(f"The widget manager does not name its font {name}.")
+    return script
 
 
 def pins() -> str:
-    """Return what identifies the wanted state of the folder."""
-    return "".join(f"{p.name} {p.version} {p.integrity}\n" for p in PACKAGES)
+    """Return what identifies the wanted state of the folder: sources, and this file."""
+    made_by = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    return "".join(f"{p.name} {p.version} {p.integrity}\n" for p in PACKAGES) + made_by
 
 
 def fetch(folder: Path = FOLDER) -> bool:
