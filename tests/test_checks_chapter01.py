@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers import checks, recorded
-from helpers.checks.common import Hint, NotYet, exercise, one_of
+from helpers.checks.common import Hint, NotYet, exercise
 
 SEQUENCES = {1: "T2", 2: "FLAIR", 3: "T1 with contrast"}
 
@@ -42,12 +42,6 @@ def test_a_stub_says_not_yet(stub, capsys):
     for name in ("ch1_sequence", "ch1_majority", "ch1_repair", "ch1_abstract"):
         assert getattr(checks, name)(stub) is None
         assert said(capsys).startswith("Not yet: replace the ...")
-
-
-def test_a_letter_is_read_in_any_case():
-    assert one_of(" B ", "ab") == "b"
-    with pytest.raises(Hint, match="choose one of a, b"):
-        one_of("c", "ab")
 
 
 def test_the_sequences_are_told_apart(capsys):

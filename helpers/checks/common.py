@@ -1,6 +1,6 @@
 """What every exercise that checks itself says: not yet, a hint, or right."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 
 
@@ -42,14 +42,6 @@ def exercise(check: Callable[..., str]) -> Callable[..., bool | None]:
         return False
 
     return checked
-
-
-def one_of(answer: str, choices: Iterable[str]) -> str:
-    """Return a chosen letter in lower case, or raise `Hint` with the choices."""
-    letter = str(answer).strip().lower()
-    if letter not in choices:
-        raise Hint(f'choose one of {", ".join(choices)}, as a string such as "a".')
-    return letter
 
 
 def _has_ellipsis(answer) -> bool:

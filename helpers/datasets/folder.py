@@ -1,5 +1,6 @@
 """Any folder with Training/Testing/<class>: decoded, or set aside with a reason."""
 
+import itertools
 import os
 import re
 import warnings
@@ -22,6 +23,7 @@ SPLITS |= {"testing": "Testing", "test": "Testing"}
 LAYOUT = (
     f"Training/<class> and Testing/<class> with the classes {', '.join(CLASS_NAMES)}"
 )
+STRAY = "not in a folder Training/<class> or Testing/<class>"
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 # The names in Kaggle's dataset, such as Te-gl_0010.jpg or Tr-meTr_0003.jpg.
 KAGGLE_FILE = re.compile(r"(Te|Tr)-(gl|me|no|pi)(Tr)?_\d{4}\.jpg")
@@ -59,26 +61,16 @@ def find_files(root: Path) -> tuple[list[str], list[str]]:
         )
     if not any(split_of(entry.name) for entry in os.scandir(root)):
         raise CourseError(_what_is_there(root, "no Training or Testing folder"))
-    files, strays, found = [], [], set()
+    files, strays = [], []
     for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = [each for each in folders if not _is_clutter(each)]
-        for file_name in names:
-            file = (Path(folder) / file_name).relative_to(root)
-            split, class_name = place_of(file.as_posix())
-            if _is_clutter(file_name):
-                continue
-            if split and class_name:
-                files.append(file.as_posix())
-                found.add((split, class_name))
-            elif file.suffix.lower() in Image.registered_extensions():
-                strays.append(file.as_posix())
-    missing = [
-        f"{split}/{class_name}"
-        for split in ("Training", "Testing")
-        for class_name in CLASS_NAMES
-        if (split, class_name) not in found
-    ]
-    if missing:
+        for path in [Path(folder, each) for each in names if not _is_clutter(each)]:
+            file = path.relative_to(root).as_posix()
+            if all(place_of(file)):
+                files.append(file)
+            elif path.suffix.lower() in Image.registered_extensions():
+                strays.append(file)
+    if missing := _missing(map(place_of, files)):
         raise CourseError(_what_is_there(root, f"no files in {', '.join(missing)}"))
     return sorted(files), sorted(strays)
 
@@ -92,42 +84,26 @@ def decode(root: Path, files: list[str], strays: list[str], pixels: int) -> Deco
         except Unusable as reason:
             return str(reason)
 
-    images, rows = [], []
-    aside = [(file, "not in a folder Training/<class> or Testing/<class>")
-             for file in strays]  # fmt: skip
+    images = np.empty((len(files), pixels, pixels), np.uint8)
+    rows, aside = [], [(file, STRAY) for file in strays]
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         # Pillow only warns of images up to twice its limit; we set them aside.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for file, result in zip(
-            files,
-            tqdm(pool.map(read, files), "Decoding", len(files), delay=5),
-            strict=True,
-        ):
+        results = tqdm(pool.map(read, files), "Decoding", len(files), delay=5)
+        for file, result in zip(files, results, strict=True):
             if isinstance(result, str):
                 aside.append((file, result))
                 continue
-            image, properties = result
-            images.append(image)
-            rows.append({"file": file} | properties)
-    table = pd.DataFrame(rows, columns=["file", "mode", "width", "height", "bytes"])
-    places = [place_of(file) for file in table["file"]]
-    table.insert(1, "split", [split for split, _ in places])
-    table.insert(2, "class", [class_name for _, class_name in places])
-    for position, column in enumerate(("patient", "series", "plane"), start=3):
-        table.insert(position, column, pd.NA)  # a JPEG does not say
-    table.insert(6, "source", [source_of(*row) for row in zip(
-        table["file"], table["class"], table["mode"], strict=True)])  # fmt: skip
+            images[len(rows)], properties = result
+            rows.append(_row(file, properties))
+    if missing := _missing((row["split"], row["class"]) for row in rows):
+        reasons = "; ".join(f"{file}: {why}" for file, why in aside[:3])
+        raise CourseError(
+            f"{root}: no image in {', '.join(missing)} can be used ({reasons}). For "
+            f"the full list, run python -m helpers.datasets check {root}"
+        )
     set_aside = pd.DataFrame(aside, columns=["file", "reason"])
-    for split in ("Training", "Testing"):
-        for class_name in CLASS_NAMES:
-            if (split, class_name) not in places:
-                reasons = "; ".join(f"{file}: {why}" for file, why in aside[:3])
-                raise CourseError(
-                    f"{root}: no image in {split}/{class_name} can be used "
-                    f"({reasons}). For the full list, run "
-                    f"python -m helpers.datasets check {root}"
-                )
-    return Decoded(np.stack(images), None, table, set_aside)
+    return Decoded(images[: len(rows)], None, pd.DataFrame(rows), set_aside)
 
 
 def read_image(path: Path, pixels: int) -> tuple[np.ndarray, dict]:
@@ -221,6 +197,27 @@ def _to_grey(image: Image.Image) -> Image.Image:
         black = Image.new("RGBA", image.size, "black")
         image = Image.alpha_composite(black, image).convert("RGB")
     return image.convert("L")
+
+
+def _row(file: str, properties: dict) -> dict:
+    """Return a file's row of the table; what a JPEG does not say is NA."""
+    split, class_name = place_of(file)
+    return {
+        "file": file,
+        "split": split,
+        "class": class_name,
+        "patient": pd.NA,
+        "series": pd.NA,
+        "plane": pd.NA,
+        "source": source_of(file, class_name, properties["mode"]),
+        **properties,
+    }
+
+
+def _missing(found: Iterable[tuple[str, str]]) -> list[str]:
+    wanted = itertools.product(("Training", "Testing"), CLASS_NAMES)
+    found = set(found)
+    return ["/".join(place) for place in wanted if place not in found]
 
 
 def _stamp(path: Path) -> tuple[int, int]:
