@@ -127,8 +127,8 @@ def read_image(path: Path, pixels: int) -> tuple[np.ndarray, dict]:
                           "height": image.height, "bytes": size}  # fmt: skip
             # For a JPEG: decode the grey channel only, at the least sufficient scale.
             image.draft("L", (pixels, pixels))
-            upright = ImageOps.exif_transpose(image)
-            grey = _to_grey(upright).resize((pixels, pixels), Image.Resampling.BILINEAR)
+            ImageOps.exif_transpose(image, in_place=True)
+            grey = _to_grey(image).resize((pixels, pixels), Image.Resampling.BILINEAR)
     except UnidentifiedImageError:
         with path.open("rb") as file:
             start = file.read(12)
