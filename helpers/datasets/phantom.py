@@ -51,7 +51,7 @@ CLASS_SHARES = {
     "pituitary": 0.250,
 }
 TUMORS = ("glioma", "meningioma", "pituitary")
-SLICES_OF_NOTUMOR = (0.5, 0.4, 0.1)  # of whose lesions notumor shows the healthy place
+SLICES_OF_NOTUMOR = (0.5, 0.4, 0.1)  # whose lesion sites notumor is cut at
 SITE_B_SHARE = 0.25
 SLICE_STEP = 7.0  # mm between the slices of a series, less for a small lesion
 TEST_SHARE = 0.2
@@ -127,8 +127,8 @@ def _draw_patient(head: Head, class_name: str, rng: np.random.Generator) -> Pati
         scale=scale,
         warp=warp,
         folds=_draw_waves(rng, 12, (22, 45), 0.9),
-        ventricles=rng.uniform(-0.25, 0.45),
-        sulci=rng.uniform(0.25, 0.6),
+        ventricles=rng.uniform(-0.2, 0.35),
+        sulci=rng.uniform(0.3, 0.55),
         skull=rng.uniform(4, 7),
         scalp=rng.uniform(4, 8),
         vessels=rng.uniform(0.7, 1.1),
@@ -188,8 +188,8 @@ def render(head: Head, patient: Patient, scan: Scan, offset: float, pixels: int)
 
     offset: mm from the lesion's centre, through the slice.
     """
-    # What is smooth is computed every 4 mm, and interpolated to the pixels.
-    points = slice_points(scan, patient.target, offset, round(scan.field / 4))
+    # What is smooth is computed every 5 mm, and interpolated to the pixels.
+    points = slice_points(scan, patient.target, offset, round(scan.field / 5))
     moves, folds = _moves(points, patient.warp), _moves(points, patient.folds)
     at = (points + moves) * patient.scale
     depth = sample(head.depth, at, LOW, STEP, 99)

@@ -61,7 +61,7 @@ def draw_lesion(head: Head, class_name: str, rng: np.random.Generator) -> Lesion
 
 
 def _glioma(head: Head, rng: np.random.Generator) -> Lesion:
-    kind = rng.choice(["ring", "solid", "low grade"], p=[0.5, 0.2, 0.3])
+    kind = rng.choice(["ring", "solid", "low grade"], p=[0.62, 0.12, 0.26])
     low = kind == "low grade"
     enhancing = (rng.uniform(0.55, 0.85), rng.uniform(0.55, 0.80))
     dark = (rng.uniform(0.12, 0.23), rng.uniform(0.72, 0.92))
@@ -80,12 +80,12 @@ def _glioma(head: Head, rng: np.random.Generator) -> Lesion:
         push=rng.uniform(0.15, 0.5),
         beyond=-1.0,
         shift=rng.uniform(0, 64, 3),
-        oedema=0.15 if low else rng.uniform(0.2, 0.9),
+        oedema=0.2 if low else rng.uniform(0.3, 0.9),
     )
 
 
 def _meningioma(head: Head, rng: np.random.Generator) -> Lesion:
-    at_sella = rng.random() < 0.15  # tuberculum sellae, planum
+    at_sella = rng.random() < 0.10  # tuberculum sellae, planum
     if at_sella:
         base = SELLA + rng.uniform((-14, 6, 2), (14, 20, 8))
         inward = np.array([0, -0.3, 0.95])
