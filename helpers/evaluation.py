@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score
-from sklearn.metrics import log_loss as sklearn_log_loss
 
 from helpers.config import SEED, CourseError
 
@@ -117,11 +116,7 @@ def log_loss(labels, probabilities) -> float:
     `labels` [n], `probabilities` [n, k]. Raises `CourseError` as `brier` does.
     """
     labels, probabilities = _checked(labels, probabilities)
-    return float(
-        sklearn_log_loss(
-            labels, probabilities[0], labels=np.arange(probabilities.shape[2])
-        )
-    )
+    return float(_image_log_loss(labels, probabilities[0]).mean())
 
 
 def calibration_bins(labels, probabilities) -> pd.DataFrame:
