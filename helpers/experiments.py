@@ -28,7 +28,8 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import audit, config, evaluation, recorded
+from helpers import audit, config, evaluation, probes, recorded
+from helpers.audit import manifest
 from helpers.config import ROOT, SEED, CourseError
 from helpers.datasets import Dataset, load_dataset
 
@@ -36,6 +37,7 @@ PLANS = recorded.FOLDER / "plans"
 PIXELS = 224
 BOUNDARY = "pool4_pool"
 VALIDATION_SHARE = 0.1
+BANDS = np.round(np.arange(0.5, 1, 0.02), 2)  # lower ends of bands of similarity
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class Experiment:
     seeds: tuple[int, ...] = (SEED,)
     try_plan: Callable[["RealData", dict], np.ndarray] | None = None
     score: Callable[["RealData", dict, int], tuple[np.ndarray, np.ndarray]] | None = (
+        None
+    )
+    predict: Callable[["RealData", dict, np.ndarray, np.ndarray], np.ndarray] | None = (
         None
     )
 
@@ -272,6 +277,189 @@ def score_fine_tuning(
     return predict(real.val), predict(real.test)
 
 
+# --- probes, on the official split and on folds ---------------------------------------
+
+
+def predict_copy(
+    real: RealData, plan: dict, train: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Return one-hot probabilities: the label of the nearest training thumbnail."""
+    small = probes.thumbnails(real.data.images, plan["side"])
+    twin = probes.copied_from(small, train, test, plan["mirrored"])
+    return np.eye(len(real.data.class_names))[real.labels[twin]]
+
+
+def predict_from_mode(
+    real: RealData, plan: dict, train: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Return the class shares of each file's colour mode."""
+    modes = real.data.table["mode"].to_numpy(str)
+    return probes.mode_probabilities(modes, real.labels, train, test)
+
+
+def predict_from_border(
+    real: RealData, plan: dict, train: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Return what a random forest makes of the edge of each image."""
+    images, labels = real.data.images, real.labels
+    return probes.border_probabilities(images, labels, train, test, plan["trees"])
+
+
+def predict_linear_probe(
+    real: RealData, plan: dict, train: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Return a linear probe's probabilities; C is chosen inside `train` each time.
+
+    By the log loss of three inner folds that keep series whole.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, rows = _features(real), _manifest_rows(real)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000)),
+        {"logisticregression__C": plan["C"]},
+        scoring="neg_log_loss",
+        cv=StratifiedGroupKFold(3),
+    )
+    series = rows["series"].to_numpy(int)[train]
+    search.fit(features[train], real.labels[train], groups=series)
+    print(f"chosen inside the fold: {search.best_params_}", flush=True)
+    return search.predict_proba(features[test])
+
+
+def _manifest_rows(real: RealData):
+    """Return the manifest's row of every image, in the images' order."""
+    rows = manifest.load().set_index("filename")
+    missing = real.data.table.loc[~real.data.table["file"].isin(rows.index), "file"]
+    if len(missing):
+        raise CourseError(
+            f"{missing.iloc[0]} and {len(missing) - 1} more files are not in "
+            f"{manifest.PATH.name}; expected Kaggle's version 1."
+        )
+    return rows.loc[real.data.table["file"]]
+
+
+def run_probe(experiment: Experiment, look_again: bool) -> None:
+    """Carry out a committed plan without an inner validation part, and record it.
+
+    On the official split it fits on all of Training and scores Testing. Twin-free, it
+    takes the manifest's folds in turn, one image a group: whatever lies in the other
+    folds is fitted, so that no slice, series or known patient is on both sides.
+    """
+    plan, plan_sha256 = _committed_plan(experiment.name)
+    looks = _next_look(experiment.name, look_again)
+    started = time.perf_counter()
+    real = load_real()
+    num_images, groups, manifest_sha256 = len(real.labels), {}, None
+    if plan["split"] == "official":
+        used, fold = np.ones(num_images, bool), np.full(num_images, -1)
+        fold[real.test] = 0
+    else:
+        rows = _manifest_rows(real)
+        used = rows["keep"].to_numpy(int) == 1
+        fold = np.where(used, rows["fold"].to_numpy(int), -1)
+        groups = {"groups": rows["series"].to_numpy(np.int32)[fold >= 0]}
+        manifest_sha256 = _sha256(manifest.PATH.read_text())
+    probabilities = np.zeros((num_images, len(real.data.class_names)), np.float32)
+    for number in range(fold.max() + 1):
+        train, test = np.flatnonzero(used & (fold != number)), fold == number
+        scored = np.flatnonzero(test)
+        probabilities[test] = experiment.predict(real, plan["chosen"], train, scored)
+        print(f"fold {number}: {len(train)} fitted, {len(scored)} scored", flush=True)
+    scored = np.flatnonzero(fold >= 0)
+    files = real.data.table["file"].to_numpy(dtype=str)
+    info = _info(
+        experiment,
+        real,
+        protocol=experiment.summary,
+        wall_seconds=time.perf_counter() - started,
+    )
+    if experiment.predict is not predict_linear_probe:
+        info["weights"] = "none"
+    info |= {
+        "manifest_sha256": manifest_sha256,
+        "plan_sha256": plan_sha256,
+        "plan": plan["chosen"],
+        "looks": looks,
+        "seeds": plan["seeds"],
+        "num_fit": int(used.sum() if groups else (fold < 0).sum()),
+        "num_val": 0,
+        "num_scored": len(scored),
+    }
+    _write(
+        info,
+        filenames=files[scored],
+        labels=real.labels[scored].astype(np.int8),
+        class_names=np.array(real.data.class_names),
+        fold=fold[scored].astype(np.int8),
+        probabilities=probabilities[scored][None],
+        val_filenames=files[:0],
+        val_labels=real.labels[:0].astype(np.int8),
+        val_probabilities=probabilities[None, :0],
+        **groups,
+    )
+
+
+# --- the plateau of the twin finder ---------------------------------------------------
+
+
+def record_plateau(experiment: Experiment, look_again: bool) -> None:
+    """Count pairs of files in bands of similarity, by what figshare says of them.
+
+    No class label is used. A group's first file stands for its exact copies.
+    """
+    started = time.perf_counter()
+    real = load_real()
+    rows = _manifest_rows(real)
+    seen = audit.signatures(real.data.images)
+    pairs = audit.similar_pairs(seen, BANDS[0])
+    first, second = pairs["first"].to_numpy(), pairs["second"].to_numpy()
+    slices = rows["figshare_index"].fillna(-1).to_numpy(int)
+    patients = rows["patient"].fillna(-1).to_numpy(int)
+    known = (slices[first] >= 0) & (slices[second] >= 0)
+    same_slice = known & (slices[first] == slices[second])
+    same_patient = known & (patients[first] == patients[second]) & ~same_slice
+    strangers = known & ~same_slice & ~same_patient
+    similarity = pairs["similarity"].to_numpy()
+    kinds = {
+        "same slice": same_slice,
+        "same patient": same_patient,
+        "strangers": strangers,
+        "not known": ~known,
+    }
+    edges = np.append(BANDS, 1.01)
+    bands = np.stack(
+        [np.histogram(similarity[of], edges)[0] for of in kinds.values()], axis=1
+    )
+    joined = [
+        audit.groups(len(real.labels), pairs[pairs["similarity"] >= at]) for at in BANDS
+    ]
+    mirrored = (pairs["mirror"] != "none").to_numpy()
+    info = _info(
+        experiment,
+        real,
+        protocol=experiment.summary,
+        wall_seconds=time.perf_counter() - started,
+    )
+    info |= {
+        "weights": "none",
+        "manifest_sha256": _sha256(manifest.PATH.read_text()),
+        "num_mirrored": int((mirrored & same_slice).sum()),
+        "num_same_slice": int(same_slice.sum()),
+    }
+    _write(
+        info,
+        at_least=BANDS,
+        kinds=np.array(list(kinds)),
+        pairs=bands.astype(np.int32),
+        num_groups=np.array([len(np.unique(g)) for g in joined], np.int32),
+        largest_group=np.array([np.bincount(g).max() for g in joined], np.int32),
+    )
+
+
 # --- plans, looks and records ---------------------------------------------------------
 
 
@@ -394,7 +582,11 @@ def run_planned(experiment: Experiment, look_again: bool) -> None:
 def metrics_of(run: recorded.Run) -> dict:
     """Compute a record's metrics from its arrays, as its JSON states them."""
     return evaluation.metrics(
-        run.labels.astype(int), run.probabilities, run.class_names, seed=SEED
+        run.labels.astype(int),
+        run.probabilities,
+        run.class_names,
+        run.groups,
+        seed=SEED,
     )
 
 
@@ -516,6 +708,69 @@ EXPERIMENTS = {
             seeds=(0, 1, 2),
             try_plan=try_fine_tuning,
             score=score_fine_tuning,
+        ),
+        Experiment(
+            "copying-official",
+            "Official split. Each test image gets the label of the most similar "
+            "training image, compared as 32 x 32 thumbnails. All of Training is "
+            "there to copy from; nothing is learned or chosen. Probabilities are 0 or "
+            "1, so log loss and calibration error mean nothing.",
+            run=run_probe,
+            predict=predict_copy,
+        ),
+        Experiment(
+            "copying-mirrored-official",
+            "As copying-official, with the left-right mirror image of every training "
+            "image to copy from too.",
+            run=run_probe,
+            predict=predict_copy,
+        ),
+        Experiment(
+            "copying-twin-free",
+            "Five folds of the manifest, one image a slice, series and known patients "
+            "whole, conflicts left out. Each image gets the label of the most similar "
+            "image in the other folds (32 x 32 thumbnails, mirror images too). "
+            "Intervals resample series. Log loss means nothing here.",
+            run=run_probe,
+            predict=predict_copy,
+        ),
+        Experiment(
+            "linear-probe-twin-free",
+            "Five folds of the manifest, one image a slice, series and known patients "
+            "whole, conflicts left out. Logistic regression on frozen ImageNet "
+            "DenseNet121 features (224 px); C chosen inside each fold's training part, "
+            "on inner folds that keep series whole. Intervals resample series.",
+            run=run_probe,
+            predict=predict_linear_probe,
+        ),
+        Experiment(
+            "colour-mode-official",
+            "Official split. Each test file gets the class shares that training files "
+            "of the same JPEG colour mode have. No pixel is looked at.",
+            run=run_probe,
+            predict=predict_from_mode,
+        ),
+        Experiment(
+            "border-official",
+            "Official split. A random forest on 22 numbers from the edge and the "
+            "corners of each image, fitted on all of Training.",
+            run=run_probe,
+            predict=predict_from_border,
+        ),
+        Experiment(
+            "border-twin-free",
+            "As border-official, on the five folds of copying-twin-free. Intervals "
+            "resample series.",
+            run=run_probe,
+            predict=predict_from_border,
+        ),
+        Experiment(
+            "audit-plateau",
+            "Pairs of files in bands of similarity, as helpers.audit measures it, and "
+            "whether figshare knows them as one slice, one patient or strangers; the "
+            "number of groups and the largest one as the threshold moves. Nothing is "
+            "scored.",
+            run=record_plateau,
         ),
     )
 }

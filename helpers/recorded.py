@@ -69,6 +69,11 @@ class Run:
         """Outer fold of each scored file, int [n]; all 0 on the official split."""
         return self.arrays["fold"]
 
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Series of each scored file, int [n], which intervals draw whole, or None."""
+        return self.arrays.get("groups")
+
     @cached_property
     def probabilities(self) -> np.ndarray:
         """Predicted probabilities, float64 [seeds, n, k]; rows sum to 1."""

@@ -1,0 +1,96 @@
+"""Classifiers that cannot know anything about tumors, to see what a test rewards.
+
+One copies the label of the most similar training image, one is told how a file was
+saved, one sees the edge of the picture and never its middle.
+"""
+
+import numpy as np
+from PIL import Image
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.neighbors import NearestNeighbors
+
+from helpers.config import SEED
+
+EDGE = 6  # pixels of 224 at each side that count as border
+CORNER = 24  # side of the squares in the corners, in pixels of 224
+DARK = 16  # grey value below which a pixel counts as background
+
+
+def thumbnails(images: np.ndarray, side: int) -> np.ndarray:
+    """Shrink images uint8 [n, h, w] to float32 [n, side, side], by averaging boxes."""
+    small = [
+        Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
+        for image in images
+    ]
+    return np.stack(small).astype(np.float32)
+
+
+def copied_from(
+    small: np.ndarray, train: np.ndarray, test: np.ndarray, mirrored: bool
+) -> np.ndarray:
+    """Return the training image nearest to each test image, as indices [test].
+
+    `small` [n, side, side]; nearest by Euclidean distance between grey values.
+    `mirrored`: compare with the left-right mirror image of each training image too.
+    """
+    known = small[train]
+    if mirrored:
+        known = np.concatenate([known, known[:, :, ::-1]])
+    search = NearestNeighbors(n_neighbors=1).fit(known.reshape(len(known), -1))
+    near = search.kneighbors(small[test].reshape(len(test), -1), return_distance=False)
+    return train[near[:, 0] % len(train)]
+
+
+def border_numbers(images: np.ndarray) -> np.ndarray:
+    """Return 22 numbers from the edge of each image, float64 [n, 22].
+
+    `images` uint8 [n, h, w]. Mean, spread and dark share of each of the four edges;
+    mean and spread of each of the four corners; mean and spread of all of it.
+    """
+    edge, corner = (max(1, images.shape[1] * p // 224) for p in (EDGE, CORNER))
+    flat = images.reshape(len(images), -1)
+    inner = np.zeros(images.shape[1:], bool)
+    inner[edge:-edge, edge:-edge] = True
+    strips = [images[:, :edge], images[:, -edge:]]
+    strips += [images[:, :, :edge], images[:, :, -edge:]]
+    strips = [strip.reshape(len(images), -1) for strip in strips]
+    squares = [
+        images[:, rows, columns].reshape(len(images), -1)
+        for rows in (slice(corner), slice(-corner, None))
+        for columns in (slice(corner), slice(-corner, None))
+    ]
+    numbers = [part.mean(1) for part in (*strips, *squares)]
+    numbers += [part.std(1) for part in (*strips, *squares)]
+    numbers += [(strip < DARK).mean(1) for strip in strips]
+    border = flat[:, ~inner.ravel()]
+    return np.stack([*numbers, border.mean(1), border.std(1)], axis=1)
+
+
+def border_probabilities(
+    images: np.ndarray,
+    labels: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    num_trees: int,
+) -> np.ndarray:
+    """Return class probabilities [test, k] of a random forest on `border_numbers`."""
+    numbers = border_numbers(images)
+    forest = RandomForestClassifier(num_trees, random_state=SEED, n_jobs=2)
+    return forest.fit(numbers[train], labels[train]).predict_proba(numbers[test])
+
+
+def mode_probabilities(
+    modes: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Return each class' share among training files saved in the same colour mode.
+
+    `modes` str [n], such as L or RGB. A mode that Training does not know gets the
+    shares of all. Returns [test, k].
+    """
+    num_classes = labels.max() + 1
+    everything = np.bincount(labels[train], minlength=num_classes)
+    shares = {}
+    for mode in np.unique(modes[train]):
+        counts = np.bincount(labels[train][modes[train] == mode], minlength=num_classes)
+        shares[mode] = counts / counts.sum()
+    return np.stack([shares.get(m, everything / len(train)) for m in modes[test]])
