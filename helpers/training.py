@@ -12,7 +12,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm.keras import TqdmCallback
+from tqdm.auto import tqdm
 
 from helpers.batches import ImageBatches
 from helpers.config import CourseError
@@ -48,8 +48,14 @@ def fit(
             "val_loss", patience=patience, restore_best_weights=True
         )
     keeper = Checkpoint(path, batches, num_epochs, stopper, every)
-    callbacks = [TqdmCallback(verbose=0), FiniteLoss(batches), stopper, keeper]
     epoch, batch = keeper.position
+    first, total = epoch * batches.per_epoch + batch, num_epochs * batches.per_epoch
+    # A training of less than two seconds shows no bar.
+    bar = tqdm(total=total, initial=first, desc="training", unit="batch", delay=2)
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: bar.update()
+    )
+    callbacks = [count, FiniteLoss(batches), stopper, keeper]
     while not keeper.finished:
         # Keras' epochs begin at their first batch. So the rest of an epoch that was cut
         # is a call of its own, and the checkpoint carries the state to the next one.
@@ -65,6 +71,7 @@ def fit(
             verbose=0,
         )
         epoch, batch = epoch + 1, 0
+    bar.close()
     keeper.load_weights(model)
     return keeper.history
 

@@ -178,6 +178,10 @@ def outputs(notebook) -> list[str]:
         if checked and not cell.outputs:
             wrong.append(f"{where}: is tagged nbval-check-output but stores no output")
         for output in cell.outputs:
+            if output.get("name") == "stderr":
+                wrong.append(
+                    f"{where}: stores what went to stderr; keep what it prints"
+                )
             if output.output_type == "error":
                 wrong.append(f"{where}: stores an error")
             if output.get("execution_count") not in (None, 1):
@@ -273,6 +277,16 @@ def one_profile(notebook) -> list[str]:
         f"{where}: depends on the profile's name"
         for where, cell in code_cells(notebook)
         if re.search(r"COURSE_PROFILE|profile\(\)\.name|profile\.name", cell.source)
+    ]
+
+
+def finished(notebook) -> list[str]:
+    """No placeholder is left where an author meant to write."""
+    left = r"\b(?:TODO|FIXME|XXX|PLACEHOLDER)\b|@@|^[A-Z_]{4,}$"
+    return [
+        f"{where}: the placeholder {found[0]!r} is left"
+        for where, cell in prose_cells(notebook)
+        if (found := re.search(left, cell.source, re.MULTILINE))
     ]
 
 
@@ -461,6 +475,7 @@ EVERYWHERE: list[Rule] = [
     identity,
     nothing_private,
     one_profile,
+    finished,
     tone,
 ]
 IN_CHAPTERS: list[Rule] = [box, checked_values, closing, exercises]

@@ -260,7 +260,7 @@ def test_the_bench_measures_every_variant_from_phantom_files(monkeypatch, capsys
     run = bench_input.bench(num_files=32, repeats=1)
     assert not {*recorded.INFO_KEYS} - run.info.keys()
     rates = run.info["images_per_second"]
-    assert len(rates) == 7
+    assert len(rates) == 8
     assert run.info["ratio"]["later_epochs"]["median"] == pytest.approx(
         rates["ours, later epochs"]["median"] / rates["ImageDataGenerator"]["median"],
         rel=0.05,

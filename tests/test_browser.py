@@ -331,4 +331,8 @@ def test_the_download_gives_the_notebook_of_its_page(context, addresses):
     page.close()
     given = json.loads((HTML / name).parent.joinpath(href).read_text())
     ours = json.loads((ROOT / "chapters" / f"{name}.ipynb").read_text())
-    assert [c["source"] for c in given["cells"]] == [c["source"] for c in ours["cells"]]
+    sources = [
+        ["".join(cell["source"]) for cell in notebook["cells"]]
+        for notebook in (given, ours)
+    ]
+    assert sources[0] == sources[1]

@@ -25,6 +25,7 @@ from notebook_form import (
     checked_values,
     closing,
     exercises,
+    finished,
     identity,
     load,
     local_links,
@@ -248,6 +249,15 @@ BREAKAGES = [
     (identity, "widget state", lambda n: n.metadata.update(widgets={})),
     (nothing_private, "'/home/ann'", breakage(8, source="open('/home/ann/x')")),
     (nothing_private, "password", breakage(8, source="password = 'hunter2'")),
+    (finished, "'READING' is left", breakage(7, source="READING\n\nAnd a limit.")),
+    (finished, "'TODO' is left", breakage(7, source="TODO: say why.")),
+    (
+        outputs,
+        "stderr",
+        breakage(
+            6, outputs=[nbformat.v4.new_output("stream", name="stderr", text="0")]
+        ),
+    ),
     (one_profile, "profile", breakage(8, source="if profile().name == 'full': x")),
     (tone, "writes tumor", breakage(5, source="Which tumour?")),
     (tone, "claims too much", breakage(5, source="It can diagnose patients.")),

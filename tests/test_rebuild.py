@@ -25,7 +25,11 @@ print("OUTPUTS", json.dumps({n: d.outputs[-1][0]["text"] for n, d in done.items(
 def notebook(*sources: str) -> nbformat.NotebookNode:
     cells = [nbformat.v4.new_markdown_cell("# Title")]
     cells += [nbformat.v4.new_code_cell(source) for source in sources]
-    return nbformat.v4.new_notebook(cells=cells)
+    metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3"},
+        "language_info": {"name": "python"},
+    }
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +143,67 @@ def test_a_failing_cell_is_named_with_its_notebook(course):
     assert answer.returncode != 0
     assert "chapters/one.ipynb failed" in answer.stderr
     assert "the reason" in answer.stderr
+
+
+# --- the pages ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_book(course) -> Path:
+    """The small course with what pages need: configuration, styles, an index."""
+    if not (ROOT / "assets_extra" / "_offline" / "pins.txt").is_file():
+        pytest.fail("nothing to serve offline; run make book first")
+    shutil.copytree(ROOT / "assets_extra", course / "assets_extra")
+    shutil.copy(ROOT / "_config.yml", course)
+    toc = "format: jb-book\nroot: index\nparts:\n- caption: All\n  chapters:\n"
+    (course / "_toc.yml").write_text(toc + "  - file: one\n  - file: two\n")
+    (course / "chapters" / "index.md").write_text("# Index\n\n[One](one.ipynb)\n")
+    return course
+
+
+def tool(course: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess:
+    clean = {k: v for k, v in os.environ.items() if k not in dependencies.VARIABLES}
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=course,
+        env={**clean, **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_book_of_real_images_says_so_on_every_page_and_is_not_packed(small_book):
+    images = small_book / "data" / "downloads"
+    images.mkdir()
+    answer = tool(small_book, "tools.book", BRAIN_MRI_DATA=str(images))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "do not publish it" in answer.stdout.splitlines()[-1]
+    for page in ("index", "one", "two"):
+        text = (small_book / "_build" / "html" / f"{page}.html").read_text()
+        assert "Built with real images" in text
+    refused = tool(small_book, "tools.pack", "site")
+    assert refused.returncode == 2
+    assert str(images) in refused.stderr
+    assert not (small_book / "_build" / "site.zip").exists()
+
+
+def test_a_broken_link_fails_the_build_and_leaves_the_last_book(small_book):
+    assert tool(small_book, "tools.book").returncode == 0
+    page = small_book / "_build" / "html" / "index.html"
+    before = page.read_bytes()
+    assert b"Built with real images" not in before
+    index = small_book / "chapters" / "index.md"
+    whole = index.read_text()
+    index.write_text("# Index\n\n[Gone](gone.md)\n")
+    answer = tool(small_book, "tools.book")
+    index.write_text(whole)
+    assert answer.returncode == 1
+    assert "gone.md" in answer.stderr and "index.md" in answer.stderr
+    assert "The book was not built" in answer.stderr
+    assert page.read_bytes() == before
+    assert "Nothing changed" in tool(small_book, "tools.book").stdout
+    assert tool(small_book, "tools.pack", "site").returncode == 0
 
 
 # --- what a notebook's code imports ---------------------------------------------------

@@ -43,20 +43,22 @@ PIXELS, BATCH_SIZE = 224, 32
 PROTOCOL = (
     "From JPEG files to batches of float32 RGB [32, 224, 224, 3], preprocessed, in "
     "memory: ours with DenseNet's preprocess_input, Keras' own scaled to 0..1 as in "
-    "tutorials. All variants read the same files in one process, interleaved, each "
-    "repeat starting with another variant; ratios are taken within a repeat. Not "
-    "timed: compiling, and Keras' own listing of the folders. Every file was read once "
-    "before."
+    "tutorials. Bytes only: grey uint8 batches, as they leave for a device. All "
+    "variants read the same files in one process, interleaved, each repeat starting "
+    "with another variant; ratios are taken within a repeat. Not timed: compiling, and "
+    "Keras' own listing of the folders. Every file was read once before."
 )
 GENERATOR, GENERATOR_AUGMENTS = "ImageDataGenerator", "ImageDataGenerator, augmenting"
 GENERATOR_2, TF_DATA = "ImageDataGenerator, 2 threads", "image_dataset_from_directory"
 FIRST, LATER, AUGMENTS = "ours, first epoch", "ours, later epochs", "ours, augmenting"
+BYTES = "ours, later epochs, bytes only"
 RATIOS = {
     "first_epoch": (FIRST, GENERATOR),
     "later_epochs": (LATER, GENERATOR),
     "later_epochs_to_2_threads": (LATER, GENERATOR_2),
     "later_epochs_to_image_dataset": (LATER, TF_DATA),
     "augmenting": (AUGMENTS, GENERATOR_AUGMENTS),
+    "bytes": (BYTES, GENERATOR),
 }
 TITLES = {name: f"{ours} / {theirs}" for name, (ours, theirs) in RATIOS.items()}
 # The changes of the recipe "pose and exposure" that ImageDataGenerator knows.
@@ -127,16 +129,21 @@ def augment_to_first_layer(images, parameters):
 
 def ours(data: Dataset, epoch: int, recipe: str | None = None) -> Iterator[tf.Tensor]:
     """Yield an epoch of our batches of `data`, ready for the first layer."""
+    for inputs in as_bytes(data, epoch, recipe):
+        if recipe is None:
+            yield to_first_layer(inputs)
+        else:
+            yield augment_to_first_layer(*inputs)
+
+
+def as_bytes(data: Dataset, epoch: int, recipe: str | None = None) -> Iterator:
+    """Yield an epoch of our batches as they leave for the device."""
     rows = np.arange(len(data))
     batches = ImageBatches(
         data.images, data.labels, rows, BATCH_SIZE, SEED, epoch, recipe=recipe
     )
     for item in range(batches.per_epoch):
-        images, _ = batches[item]
-        if recipe is None:
-            yield to_first_layer(images)
-        else:
-            yield augment_to_first_layer(*images)
+        yield batches[item][0]
 
 
 def ours_from_files(root: Path) -> Iterator[tf.Tensor]:
@@ -152,7 +159,6 @@ def images_per_second(epoch: Iterable) -> float:
     """Return the rate at which an epoch's images arrive."""
     started, count = time.perf_counter(), 0
     for batch in epoch:
-        assert batch.shape[1:] == (PIXELS, PIXELS, 3)
         np.asarray(batch[-1, -1, -1])  # waits until the last pixel is there
         count += len(batch)
     return count / (time.perf_counter() - started)
@@ -175,10 +181,12 @@ def measure(root: Path, repeats: int) -> dict[str, list[float]]:
         TF_DATA: lambda epoch: stored,
         GENERATOR_AUGMENTS: lambda epoch: generated(augmenting),
         AUGMENTS: lambda epoch: ours(data, epoch, "pose and exposure"),
+        BYTES: lambda epoch: as_bytes(data, epoch),
     }
     names, rates = list(variants), {name: [] for name in variants}
-    for name in (LATER, AUGMENTS):
-        next(iter(variants[name](0)))  # compiles
+    for name in (GENERATOR, GENERATOR_AUGMENTS, TF_DATA, LATER, AUGMENTS):
+        batch = next(iter(variants[name](0)))  # compiles
+        assert batch.shape == (BATCH_SIZE, PIXELS, PIXELS, 3)
     for repeat in tqdm(range(repeats), desc="repeats", leave=False):
         start = repeat % len(names)
         for name in names[start:] + names[:start]:

@@ -21,7 +21,7 @@ import yaml
 
 from tools import dependencies, offline_assets
 from tools.dependencies import ROOT, digest
-from tools.execute import Executed, ExecutionError, execute_all, write
+from tools.execute import Executed, ExecutionError, execute_all, plain, write
 
 CHAPTERS = ROOT / "chapters"
 BUILD = ROOT / "_build"
@@ -192,7 +192,7 @@ def sphinx(source: Path) -> Path:
         for line in process.stdout:
             lines.append(plain(line))
             file.write(lines[-1])
-            if re.match(r"(reading|writing|building|copying)", lines[-1]):
+            if re.match(r"(reading sources|writing output)", lines[-1]):
                 print("   ", lines[-1].split("\r")[-1].rstrip(), flush=True)
     html = work / "_build" / "html"
     problems = [line.rstrip() for line in lines if SHOWN.search(line)]
@@ -221,11 +221,6 @@ def clean(html: Path) -> None:
         page.write_text(NOT_WANTED.sub("", page.read_text()))
 
 
-def plain(line: str) -> str:
-    """Return a line without terminal colours."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", line)
-
-
 def last_record() -> dict:
     """Return what the last complete build wrote about itself, or nothing."""
     return json.loads(RECORD.read_text()) if RECORD.exists() else {}
@@ -246,12 +241,12 @@ def build() -> bool:
     wanted = key()
     if complete(all_pages) and last_record().get("key") == wanted:
         return False
-    RECORD.unlink(missing_ok=True)
     print("  making the pages", flush=True)
     html = sphinx(SOURCE)
     clean(html)
     old = BUILD / "old"
     shutil.rmtree(old, ignore_errors=True)
+    RECORD.unlink(missing_ok=True)
     if HTML.exists():
         os.replace(HTML, old)
     os.replace(html, HTML)

@@ -6,6 +6,7 @@ they were made under (see `dependencies`). The chapters themselves stay as they 
 
 import json
 import os
+import re
 import time
 from dataclasses import dataclass
 from datetime import date
@@ -86,6 +87,11 @@ def tidy(outputs: list[dict]) -> list[dict]:
     return [o for o in kept if o["output_type"] != "stream" or o["text"].strip()]
 
 
+def plain(text: str) -> str:
+    """Return text without a terminal's colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
 def execute(name: str) -> Executed:
     """Execute chapters/NAME.ipynb in a fresh kernel and keep its outputs.
 
@@ -115,7 +121,8 @@ def execute(name: str) -> Executed:
         with bar:
             client.execute()
     except CellExecutionError as error:
-        raise ExecutionError(f"{path.relative_to(ROOT)} failed:\n{error}") from None
+        text = plain(str(error))
+        raise ExecutionError(f"{path.relative_to(ROOT)} failed:\n{text}") from None
     except (CellTimeoutError, DeadKernelError) as error:
         raise ExecutionError(
             f"{path.relative_to(ROOT)} did not end: {type(error).__name__}: {error}"

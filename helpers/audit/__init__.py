@@ -1,6 +1,7 @@
 """What repeats in a dataset, who is in it, and splits that respect both."""
 
 from .patients import match, purity_and_completeness
+from .reframed import reframed_pairs
 from .report import Audit, audit, in_training_too, oddities, summary
 from .splits import folds, inner_split, joined
 from .twins import (
@@ -32,6 +33,7 @@ __all__ = [
     "nearest",
     "oddities",
     "purity_and_completeness",
+    "reframed_pairs",
     "signatures",
     "similar_pairs",
     "summary",

@@ -101,10 +101,11 @@ def build(found: Audit, matches: pd.DataFrame) -> pd.DataFrame:
 
 
 def load() -> pd.DataFrame:
-    """Return the committed manifest, one row a file, unknown values as NA."""
+    """Return the committed manifest, unknown values as NA."""
     whole = ["group", "series", "patient", "figshare_index", "mirrored", "fold", "keep"]
     types = dict.fromkeys(whole, "Int64") | dict.fromkeys(BOX, "Float64")
-    return pd.read_csv(PATH, dtype=types | {"fingerprint": "string"})
+    rows = pd.read_csv(PATH, dtype=types | {"fingerprint": "string"})
+    return rows.fillna({"conflict": ""})
 
 
 def compare(data: Dataset, rows: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from helpers.datasets import Dataset
 
+from .reframed import reframed_pairs
 from .twins import (
     SAME_SERIES,
     SAME_SLICE,
@@ -29,8 +30,8 @@ class Audit:
     pixels), and the numbers `exact` (identical pixels), `group` (same slice) and
     `series` (linked slices), which images share; `conflict` (its group holds several
     classes) and `first` (the group's first file by name). `pairs`: as from
-    `similar_pairs`, with the relation `slice` or `series`. `oddities`: file, oddity and
-    its size, for a human to look at.
+    `similar_pairs` and `reframed_pairs`, with the relation `slice` or `series`.
+    `oddities`: file, oddity and its size, for a human to look at.
     """
 
     data: Dataset
@@ -44,6 +45,10 @@ def audit(data: Dataset) -> Audit:
     """Audit any dataset; the same images in any order give the same result."""
     seen = signatures(data.images)
     pairs = similar_pairs(seen, SAME_SERIES)
+    known = groups(len(data), pairs[pairs["similarity"] >= SAME_SLICE])
+    pairs = pd.concat([pairs, reframed_pairs(seen, known)], ignore_index=True)
+    order = ["similarity", "first", "second"]
+    pairs = pairs.sort_values(order, ascending=[False, True, True], ignore_index=True)
     pairs["relation"] = np.where(pairs["similarity"] >= SAME_SLICE, "slice", "series")
     same = pairs[pairs["relation"] == "slice"]
     files = data.table[["file", "split", "class", "mode"]].copy()

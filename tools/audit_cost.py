@@ -1,0 +1,104 @@
+"""Measure what an audit costs as the number of images grows, and record it.
+
+    python tools/audit_cost.py            # two to fifty thousand images, up to an hour
+
+The images are phantoms of 224 x 224 pixels, each bent anew so that none is a twin of
+another: the dearest case, because nothing can be skipped. Every size runs in its own
+process, which reports its peak memory. Timings are of the machine as it was: the load
+at the start is recorded with them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from helpers import audit  # noqa: E402
+from helpers.datasets import Dataset, phantom  # noqa: E402
+
+SIZES = (2000, 7019, 14000, 28000, 50000)
+PIXELS = 224
+PHANTOMS = 400
+TARGET = ROOT / "data" / "recorded" / "audit-cost.json"
+
+
+def make_images(path: Path, count: int) -> None:
+    """Write `count` images as one .npy file: phantoms, bent by smooth random warps."""
+    originals = phantom.generate(PHANTOMS, PIXELS, progress=False).images
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, PIXELS, PIXELS))
+    grid = np.mgrid[:PIXELS, :PIXELS].astype(np.float32)
+    for index in range(count):
+        rng = np.random.default_rng(index)
+        noise = rng.standard_normal((2, 28, 28)).astype(np.float32)
+        drift = gaussian_filter(noise, (0, 3, 3))
+        drift *= 5 / drift.std()
+        moved = grid + np.kron(drift, np.ones((1, 8, 8), np.float32))
+        images[index] = map_coordinates(originals[index % PHANTOMS], moved, order=1)
+    images.flush()
+
+
+def measure(path: Path, count: int) -> dict:
+    """Audit the first `count` images and return seconds and peak memory."""
+    images = np.load(path, mmap_mode="r")[:count]
+    files = [f"image-{index:05d}" for index in range(count)]
+    columns = {"file": files, "split": pd.NA, "class": "phantom", "mode": "L"}
+    table = pd.DataFrame(columns | {"width": PIXELS, "height": PIXELS})
+    labels, nothing = np.zeros(count, int), pd.DataFrame(columns=["file", "reason"])
+    data = Dataset(
+        "cost", images, labels, ("phantom",), table, nothing, True, fingerprint=""
+    )
+    load, cpu, started = os.getloadavg()[0], time.process_time(), time.perf_counter()
+    found = audit.audit(data)
+    return {
+        "num_images": count,
+        "wall_seconds": round(time.perf_counter() - started, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "load_at_start": round(load, 1),
+        "groups": int(found.files["group"].nunique()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--one", nargs=2, metavar=("FILE", "COUNT"), help="one size")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(Path(options.one[0]), int(options.one[1]))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        make_images(path, max(SIZES))
+        runs = []
+        for count in SIZES:
+            command = [sys.executable, __file__, "--one", str(path), str(count)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+            runs.append(json.loads(done.stdout))
+            print(runs[-1], flush=True)
+    record = {
+        "name": "audit-cost",
+        "what": "helpers.audit.audit on warped phantoms of 224 x 224, no two alike",
+        "device": f"{os.cpu_count()} CPU cores, {platform.machine()}, shared with other"
+        " work",
+        "recorded_on": date.today().isoformat(),
+        "runs": runs,
+    }
+    TARGET.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
