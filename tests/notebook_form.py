@@ -280,6 +280,18 @@ def one_profile(notebook) -> list[str]:
     ]
 
 
+def headings(notebook) -> list[str]:
+    """Headings go down one level at a time, or the book cannot nest them."""
+    wrong, level = [], 0
+    for where, cell in prose_cells(notebook):
+        text = re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL)
+        for marks, title in re.findall(r"^(#+) (.+)$", text, re.MULTILINE):
+            if len(marks) > level + 1:
+                wrong.append(f"{where}: {title!r} skips a level of headings")
+            level = len(marks)
+    return wrong
+
+
 def finished(notebook) -> list[str]:
     """No placeholder is left where an author meant to write."""
     left = r"\b(?:TODO|FIXME|XXX|PLACEHOLDER)\b|@@|^[A-Z_]{4,}$"
@@ -475,6 +487,7 @@ EVERYWHERE: list[Rule] = [
     identity,
     nothing_private,
     one_profile,
+    headings,
     finished,
     tone,
 ]
