@@ -30,6 +30,7 @@ from notebook_form import (
     identity,
     load,
     local_links,
+    mostly_short_cells,
     nothing_private,
     one_import_cell,
     one_profile,
@@ -199,7 +200,7 @@ BREAKAGES = [
     (plain_python, "in comments", breakage(8, source="# NBVAL_SKIP\nx = 1")),
     (short_cells, "25 lines", breakage(8, source="x = 1\n" * 25)),
     (
-        short_cells,
+        mostly_short_cells,
         "median",
         insert(
             7, *(cell for _ in range(12) for cell in (md("So?"), code("x = 1\n" * 6)))
