@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -89,12 +90,23 @@ def main() -> None:
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
             runs.append(json.loads(done.stdout))
             print(runs[-1], flush=True)
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
     record = {
         "name": "audit-cost",
-        "what": "helpers.audit.audit on warped phantoms of 224 x 224, no two alike",
-        "device": f"{os.cpu_count()} CPU cores, {platform.machine()}, shared with other"
-        " work",
+        "dataset": f"phantoms of {PIXELS} x {PIXELS} pixels, warped, no two alike",
+        "manifest_sha256": None,
+        "plan_sha256": None,
+        "looks": 0,
+        "protocol": "helpers.audit.audit on the first n images, a process each",
+        "weights": None,
+        "profile": None,
+        "seeds": [],
+        "backend": "numpy",
+        "device": f"{os.cpu_count()} CPU cores, {platform.machine()}, also at other work",
+        "versions": {name: version(name) for name in ("numpy", "scipy", "pillow")},
+        "commit": commit,
         "recorded_on": date.today().isoformat(),
+        "wall_seconds": sum(run["wall_seconds"] for run in runs),
         "runs": runs,
     }
     TARGET.write_text(json.dumps(record, indent=1) + "\n")

@@ -251,11 +251,11 @@ def _best(products: np.ndarray) -> np.ndarray:
 
 def _describe(products: np.ndarray) -> pd.DataFrame:
     """Return similarity, mirror and view of pairs, from products [2, 4, pairs]."""
-    states = SIGNS @ products
-    views, mirrors = np.divmod(states.reshape(-1, states.shape[-1]).argmax(0), 4)
+    states = (SIGNS @ products).reshape(len(VIEWS) * len(MIRRORS), -1)
+    views, mirrors = np.divmod(states.argmax(0), len(MIRRORS))
     return pd.DataFrame(
         {
-            "similarity": np.minimum(states.max((0, 1)), 1).astype(float),
+            "similarity": np.minimum(states.max(0), 1).astype(float),
             "mirror": np.array(MIRRORS)[mirrors],
             "view": np.array(VIEWS)[views],
         }
