@@ -202,6 +202,7 @@ def _imagenet_file() -> Path:
             keras.utils.get_file(
                 IMAGENET_FILE,
                 IMAGENET_URL,
+                cache_dir=home,
                 cache_subdir="models",
                 file_hash=IMAGENET_MD5,
             )
