@@ -123,6 +123,9 @@ def execute(name: str) -> Executed:
     except CellExecutionError as error:
         text = plain(str(error))
         raise ExecutionError(f"{path.relative_to(ROOT)} failed:\n{text}") from None
+    except AssertionError:
+        # nbclient answers Ctrl-C by ending the kernel, and trips over that afterwards.
+        raise KeyboardInterrupt from None
     except (CellTimeoutError, DeadKernelError) as error:
         raise ExecutionError(
             f"{path.relative_to(ROOT)} did not end: {type(error).__name__}: {error}"
