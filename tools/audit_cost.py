@@ -102,7 +102,7 @@ def main() -> None:
         "profile": None,
         "seeds": [],
         "backend": "numpy",
-        "device": f"{os.cpu_count()} CPU cores, {platform.machine()}, also at other work",
+        "device": f"{os.cpu_count()} CPU cores, {platform.machine()}, other work too",
         "versions": {name: version(name) for name in ("numpy", "scipy", "pillow")},
         "commit": commit,
         "recorded_on": date.today().isoformat(),
