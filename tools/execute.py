@@ -166,6 +166,7 @@ def execute_all(names: list[str]) -> dict[str, Executed]:
     All are tried; then `ExecutionError` says which failed, if any.
     """
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no greetings
     done: dict[str, Executed] = {}
     for name in names:
         path = ROOT / "chapters" / f"{name}.ipynb"
