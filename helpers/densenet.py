@@ -7,7 +7,9 @@ classifier, which is left out here.
 
 import hashlib
 import os
+import re
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -202,6 +204,7 @@ def _imagenet_file() -> Path:
             keras.utils.get_file(
                 IMAGENET_FILE,
                 IMAGENET_URL,
+                cache_dir=home,
                 cache_subdir="models",
                 file_hash=IMAGENET_MD5,
             )
@@ -215,13 +218,16 @@ def _imagenet_file() -> Path:
 
 
 def _load_weights(model: keras.Model, path: Path) -> None:
+    # Keras may leave layers that a file does not know as they are, with a warning each.
+    model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings(action="ignore"):
+            model.load_weights(path)
         problem = None
     except Exception as error:  # h5py and Keras raise many kinds, some of them bare
-        problem = str(error).split("\n")[0]
+        problem = re.split(r"\n|\. ", str(error))[0]
     if problem is None and not all(np.isfinite(w).all() for w in model.get_weights()):
-        problem = "it holds values that are not numbers"
+        problem = "weights are missing, or are not numbers"
     if problem:
         raise CourseError(
             f"{path} does not hold the weights of DenseNet121 without its classifier "

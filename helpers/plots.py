@@ -162,7 +162,7 @@ def class_counts(data) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set(xlabel="images", title=f"Images in each class: {data.name} ({data.badge})")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

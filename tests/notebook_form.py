@@ -134,19 +134,20 @@ def plain_python(notebook) -> list[str]:
     return wrong
 
 
+def lengths(notebook) -> list[tuple[str, int]]:
+    """Return the lines of each code cell after bootstrap and imports, read once."""
+    return [
+        (where, len(cell.source.splitlines()))
+        for where, cell in code_cells(notebook)[2:]
+    ]
+
+
 def short_cells(notebook) -> list[str]:
-    code = code_cells(notebook)[1:]  # the bootstrap cell is not the author's
-    lengths = [len(cell.source.splitlines()) for _, cell in code]
-    wrong = [
+    return [
         f"{where}: {length} lines, at most {LONGEST}"
-        for (where, _), length in zip(code, lengths, strict=True)
+        for where, length in lengths(notebook)
         if length > LONGEST
     ]
-    if lengths and statistics.median(lengths) > MEDIAN:
-        wrong.append(
-            f"median cell length {statistics.median(lengths)}, at most {MEDIAN}"
-        )
-    return wrong
 
 
 def prose_between(notebook) -> list[str]:
@@ -280,6 +281,18 @@ def one_profile(notebook) -> list[str]:
     ]
 
 
+def headings(notebook) -> list[str]:
+    """Headings go down one level at a time, or the book cannot nest them."""
+    wrong, level = [], 0
+    for where, cell in prose_cells(notebook):
+        text = re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL)
+        for marks, title in re.findall(r"^(#+) (.+)$", text, re.MULTILINE):
+            if len(marks) > level + 1:
+                wrong.append(f"{where}: {title!r} skips a level of headings")
+            level = len(marks)
+    return wrong
+
+
 def finished(notebook) -> list[str]:
     """No placeholder is left where an author meant to write."""
     left = r"\b(?:TODO|FIXME|XXX|PLACEHOLDER)\b|@@|^[A-Z_]{4,}$"
@@ -396,6 +409,13 @@ def box(notebook) -> list[str]:
     ]
 
 
+def mostly_short_cells(notebook) -> list[str]:
+    median = statistics.median(length for _, length in lengths(notebook))
+    return (
+        [f"median cell of {median} lines, at most {MEDIAN}"] if median > MEDIAN else []
+    )
+
+
 def checked_values(notebook) -> list[str]:
     count = sum("nbval-check-output" in tags(cell) for _, cell in code_cells(notebook))
     if count < LEAST_CHECKED:
@@ -475,10 +495,17 @@ EVERYWHERE: list[Rule] = [
     identity,
     nothing_private,
     one_profile,
+    headings,
     finished,
     tone,
 ]
-IN_CHAPTERS: list[Rule] = [box, checked_values, closing, exercises]
+IN_CHAPTERS: list[Rule] = [
+    box,
+    mostly_short_cells,
+    checked_values,
+    closing,
+    exercises,
+]
 IN_SOLUTIONS: list[Rule] = [solved]
 
 

@@ -26,9 +26,11 @@ from notebook_form import (
     closing,
     exercises,
     finished,
+    headings,
     identity,
     load,
     local_links,
+    mostly_short_cells,
     nothing_private,
     one_import_cell,
     one_profile,
@@ -147,7 +149,7 @@ def good_notebook() -> nbformat.NotebookNode:
             printed("assert True; print(4)", "4\n"),
             md("Four. And a figure:"),
             tagged("plots.class_counts(data)", "nbval-ignore-output", **ALT),
-            md("### Exercise 3.1\n\nAdd."),
+            md("## Count on\n\n### Exercise 3.1\n\nAdd."),
             code("answer = ..."),
             printed("checks.ch3_add(answer)", "Right: it adds up.\n"),
             md("[Solution](solutions/03_count.ipynb)"),
@@ -198,7 +200,7 @@ BREAKAGES = [
     (plain_python, "in comments", breakage(8, source="# NBVAL_SKIP\nx = 1")),
     (short_cells, "25 lines", breakage(8, source="x = 1\n" * 25)),
     (
-        short_cells,
+        mostly_short_cells,
         "median",
         insert(
             7, *(cell for _ in range(12) for cell in (md("So?"), code("x = 1\n" * 6)))
@@ -249,6 +251,7 @@ BREAKAGES = [
     (identity, "widget state", lambda n: n.metadata.update(widgets={})),
     (nothing_private, "'/home/ann'", breakage(8, source="open('/home/ann/x')")),
     (nothing_private, "password", breakage(8, source="password = 'hunter2'")),
+    (headings, "'Why' skips a level", breakage(5, source="### Why")),
     (finished, "'READING' is left", breakage(7, source="READING\n\nAnd a limit.")),
     (finished, "'TODO' is left", breakage(7, source="TODO: say why.")),
     (

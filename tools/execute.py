@@ -123,6 +123,9 @@ def execute(name: str) -> Executed:
     except CellExecutionError as error:
         text = plain(str(error))
         raise ExecutionError(f"{path.relative_to(ROOT)} failed:\n{text}") from None
+    except AssertionError:
+        # nbclient answers Ctrl-C by ending the kernel, and trips over that afterwards.
+        raise KeyboardInterrupt from None
     except (CellTimeoutError, DeadKernelError) as error:
         raise ExecutionError(
             f"{path.relative_to(ROOT)} did not end: {type(error).__name__}: {error}"
@@ -163,6 +166,7 @@ def execute_all(names: list[str]) -> dict[str, Executed]:
     All are tried; then `ExecutionError` says which failed, if any.
     """
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no greetings
     done: dict[str, Executed] = {}
     for name in names:
         path = ROOT / "chapters" / f"{name}.ipynb"

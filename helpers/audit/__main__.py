@@ -2,21 +2,19 @@
 
 import argparse
 import sys
+import time
 from pathlib import Path
-
-import pandas as pd
 
 from helpers.config import ROOT, CourseError
 from helpers.datasets import figshare, load_dataset
 
-from . import folders, manifest, patients
+from . import folders, manifest, patients, record
 from .page import page
 from .report import Audit, audit, summary
 from .twins import signatures
 
 EPILOG = """exit status: 0 nothing found; 1 the same slice more than once, or files that
 cannot be read: see the report; 2 the folder cannot be audited"""
-PIXELS = 224
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,17 +33,17 @@ def main(arguments: list[str] | None = None) -> int:
         help="where to write (default: _build/audit/, which git ignores)",
     )
     parser.add_argument(
-        "--manifest",
-        metavar="CSV",
-        type=Path,
-        help="write the benchmark's manifest instead; PATH is then Kaggle's version 1, "
-        "and BRAIN_MRI_FIGSHARE names figshare's folder",
+        "--record",
+        action="store_true",
+        help="write the benchmark's manifest and the record of pairs into data/ "
+        "instead; PATH is then Kaggle's version 1, and BRAIN_MRI_FIGSHARE names "
+        "figshare's folder",
     )
     options = parser.parse_args(arguments)
     root = options.path.expanduser()
     try:
-        if options.manifest:
-            return _write_manifest(root, options.manifest)
+        if options.record:
+            return _record(root)
         found = audit(folders.read(root))
         _write(found, options.out or ROOT / "_build" / "audit" / found.data.name)
     except CourseError as error:
@@ -80,20 +78,16 @@ def _write(found: Audit, out: Path) -> None:
     print(f"\nLook at the pairs: {out / 'pairs.html'}\nTables beside it, as CSV.")
 
 
-def _write_manifest(root: Path, path: Path) -> int:
-    slices = figshare.load(figshare.root(), PIXELS)
-    found = audit(load_dataset(root, PIXELS))
+def _record(root: Path) -> int:
+    started = time.perf_counter()
+    slices = figshare.load(figshare.root(), folders.PIXELS)
+    found = audit(load_dataset(root, folders.PIXELS))
     matches = patients.match(found.signatures, signatures(slices.images), slices)
-    rows = manifest.build(found, matches)
-    manifest.write(rows, path)
-    known = rows.fillna({"series": -1, "patient": -1, "group": -1})
-    proxy = patients.purity_and_completeness(
-        *(known[name].to_numpy(int) for name in ("series", "patient", "group"))
+    manifest.write(manifest.build(found, matches), manifest.PATH)
+    record.write(found, manifest.load(), time.perf_counter() - started)
+    print(
+        f"{summary(found)}\n\nwrote {manifest.PATH} and {record.NAME} in data/recorded"
     )
-    print(summary(found))
-    print(f"\n{rows['patient'].notna().sum()} files are figshare's slices")
-    print(f"series as a stand-in for patients: {pd.Series(proxy).to_dict()}")
-    print(f"wrote {path}: {len(rows)} files, {rows['keep'].sum()} of them scored")
     return 0
 
 

@@ -29,12 +29,12 @@ MIRRORS = ("none", "left-right", "up-down", "both")
 # Rows: mirror states. Columns: parts even-even, even-odd, odd-even, odd-odd
 # (up-down, then left-right). A mirror negates the parts that are odd along its axis.
 SIGNS = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]])
-# Measured on the Kaggle dataset, where figshare tells which files show which slice
-# (4,765 files): of the pairs of files, all 1,711 of one slice reach .94 and none of the
-# 7,473 others above .5 reaches .86. Between .86 and .94 lies nothing. Elsewhere
-# (notumor, from .75 up) the border pairs are one slice whose greys were changed.
+# Measured on Kaggle's dataset, where figshare tells which slice and patient 4,750 files
+# show (data/recorded/twin-pairs.json): pairs of one slice start at .958, pairs of other
+# slices end at .858, and between the two lies nothing. In notumor, which figshare does
+# not know, pairs down to .75 were one slice with changed greys wherever we looked.
 SAME_SLICE = 0.90
-# Of those 7,473 pairs, 3,632 reach .65, and of these 7 are of two patients.
+# Of the pairs of other slices that reach .65, 3,399 are of one patient and 7 are not.
 SAME_SERIES = 0.65
 CHUNK = 64  # images filtered at once
 BLOCK = 1024  # images compared at once, with as many others
@@ -251,11 +251,11 @@ def _best(products: np.ndarray) -> np.ndarray:
 
 def _describe(products: np.ndarray) -> pd.DataFrame:
     """Return similarity, mirror and view of pairs, from products [2, 4, pairs]."""
-    states = SIGNS @ products
-    views, mirrors = np.divmod(states.reshape(-1, states.shape[-1]).argmax(0), 4)
+    states = (SIGNS @ products).reshape(len(VIEWS) * len(MIRRORS), -1)
+    views, mirrors = np.divmod(states.argmax(0), len(MIRRORS))
     return pd.DataFrame(
         {
-            "similarity": np.minimum(states.max((0, 1)), 1).astype(float),
+            "similarity": np.minimum(states.max(0), 1).astype(float),
             "mirror": np.array(MIRRORS)[mirrors],
             "view": np.array(VIEWS)[views],
         }

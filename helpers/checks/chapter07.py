@@ -97,8 +97,8 @@ def ch7_freeze(answer) -> str:
             layers.Conv2D(2, 3, name="conv_3"),
         ]
     )
-    for boundary, behind in (("norm_2", {"conv_3"}), ("norm_1", {"conv_2", "conv_3"})):
-        call = "second call" if boundary == "norm_1" else "first call"
+    for boundary, behind in (("conv_2", {"conv_3"}), ("conv_1", {"conv_2", "conv_3"})):
+        call = "second call" if boundary == "conv_1" else "first call"
         call = f"{call}, up to {boundary!r}"
         answer(model, boundary)
         trainable = {layer.name for layer in model.layers if layer.trainable}

@@ -2,7 +2,7 @@
 
 What the textbooks say, in short (Osborn, Hedlund and Salzman, Osborn's Brain, 2nd ed.,
 2018; WHO classification: Louis et al. 2021, doi 10.1093/neuonc/noab106; enhancement:
-Smirniotopoulos et al. 2007, doi 10.1148/rg.272065174):
+Smirniotopoulos et al. 2007, doi 10.1148/rg.272065155):
 
 - glioma: inside the brain, infiltrating. High grade: an irregular enhancing ring around
   necrosis, oedema along white matter, mass effect. Low grade: dark on T1, bright on T2,

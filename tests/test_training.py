@@ -1,0 +1,295 @@
+"""Training survives kill -9, damaged files, full disks and losses that are no numbers.
+
+Run as a program, this file is the training that the tests kill:
+`python tests/test_training.py FOLDER [POINT]` stops and waits at POINT.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from helpers import batches, training
+from helpers.config import CourseError
+
+NUM_EPOCHS = 4
+
+
+def examples():
+    """Return 60 images of 16 x 16 in three classes, hard enough to overfit on."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 60)
+    images = rng.integers(0, 150, (60, 16, 16)) + 30 * labels[:, None, None]
+    return images.astype(np.uint8), labels
+
+
+def small_densenet():
+    """Return the body and the head of a network with all that a DenseNet has."""
+    layers = keras.layers
+    grey = keras.Input((16, 16), dtype="uint8")
+    x = layers.Conv2D(8, 3, strides=2, name="first")(batches.preprocess(grey))
+    for _ in range(2):
+        new = layers.Activation("relu")(layers.BatchNormalization()(x))
+        x = layers.Concatenate()([x, layers.Conv2D(4, 3, padding="same")(new)])
+    x = layers.GlobalAveragePooling2D()(layers.BatchNormalization()(x))
+    x = layers.Dropout(0.3)(x)
+    return keras.Model(grey, x), layers.Dense(3, activation="softmax")
+
+
+def compiled(inputs, outputs, rate, num_steps):
+    model = keras.Model(inputs, outputs)
+    schedule = keras.optimizers.schedules.CosineDecay(rate, num_steps)
+    model.compile(
+        keras.optimizers.Adam(schedule),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def train_in_two_stages(folder: Path, reached) -> None:
+    """Train head, then everything, and save the result; call `reached(point)`."""
+    keras.utils.set_random_seed(0)
+    images, labels = examples()
+    body, head = small_densenet()
+
+    # Stage 1: augmented images, the body frozen.
+    body.trainable = False
+    changes = keras.Input((len(batches.PARAMETERS),))
+    stream = batches.ImageBatches(images, labels, range(48), 8, 5, recipe="pose")
+    augmented = batches.augment(body.input, changes)
+    head_model = compiled(
+        [body.input, changes], head(body(augmented)), 1e-2, NUM_EPOCHS * 6
+    )
+    reached.stage = 1
+    first = training.fit(head_model, stream, NUM_EPOCHS, folder / "1.npz", every=3)
+    reached("between")
+
+    # Stage 2: the body too, and early stopping.
+    body.trainable = True
+    stream = batches.ImageBatches(images, labels, range(48), 8, 6)
+    model = compiled(body.input, head(body.output), 3e-2, NUM_EPOCHS * 6)
+    reached.stage = 2
+    held_out = (images[48:], labels[48:])
+    second = training.fit(
+        model, stream, NUM_EPOCHS, folder / "2.npz", held_out, patience=2, every=2
+    )
+    np.savez_compressed(folder / "result.npz", *[v.numpy() for v in model.variables])
+    (folder / "history.json").write_text(json.dumps([first, second]))
+
+
+def stop_at(point: str):
+    """Return `reached`, which announces the point and waits to be killed there."""
+
+    def reached(name: str) -> None:
+        if name == point:
+            print("REACHED", flush=True)
+            time.sleep(600)
+
+    after_batch = training.Checkpoint.on_train_batch_end
+    write, count = np.savez, [0]
+
+    def on_train_batch_end(self, batch, logs=None):
+        after_batch(self, batch, logs)
+        epoch, batch = self.batches.position(self.item)
+        reached(f"stage {reached.stage}, epoch {epoch}, batch {batch}")
+
+    def savez(file, **arrays):
+        count[0] += 1
+        if point != f"half of write {count[0]}":
+            return write(file, **arrays)
+        whole = io.BytesIO()
+        write(whole, **arrays)
+        file.write(whole.getvalue()[: whole.tell() // 2])
+        file.flush()
+        reached(point)
+
+    training.Checkpoint.on_train_batch_end = on_train_batch_end
+    training.np.savez = savez
+    return reached
+
+
+def run(folder: Path, point: str = "the end") -> None:
+    """Run the training in a process of its own and kill -9 it at the point."""
+    command = [sys.executable, __file__, str(folder), point]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "REACHED" in line:
+                process.kill()
+    assert process.returncode == (0 if point == "the end" else -9), point
+
+
+@pytest.mark.slow
+def test_training_killed_at_five_points_ends_bit_equal_to_an_undisturbed_one(tmp_path):
+    for name in ("undisturbed", "killed"):
+        (tmp_path / name).mkdir()
+    run(tmp_path / "undisturbed")
+    for point in (
+        "stage 1, epoch 0, batch 2",  # before the first checkpoint
+        "stage 1, epoch 1, batch 5",  # two batches behind one
+        "between",
+        "half of write 2",  # of stage 2: while its second checkpoint is written
+        "stage 2, epoch 2, batch 3",  # early stopping has something to remember
+    ):
+        run(tmp_path / "killed", point)
+        assert not (tmp_path / "killed" / "result.npz").exists()
+    run(tmp_path / "killed")
+
+    one, other = (
+        np.load(tmp_path / n / "result.npz") for n in ("undisturbed", "killed")
+    )
+    assert len(one.files) > 15
+    for name in one.files:
+        np.testing.assert_array_equal(one[name], other[name])
+    histories = [
+        json.loads((tmp_path / n / "history.json").read_text())
+        for n in ("undisturbed", "killed")
+    ]
+    assert histories[0] == histories[1]
+    assert len(histories[0][0]["loss"]) == NUM_EPOCHS
+
+
+@pytest.fixture
+def stream():
+    images, labels = examples()
+    return batches.ImageBatches(images, labels, range(48), 8, 5)
+
+
+@pytest.fixture
+def model():
+    """A model that trains in a blink."""
+    layers = keras.layers
+    return dense_model([layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(3)])
+
+
+def dense_model(layers, optimizer="adam"):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((16, 16)), *layers])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss)
+    return model
+
+
+def test_a_finished_training_is_loaded_and_not_repeated(tmp_path, model, stream):
+    path = tmp_path / "run.npz"
+    history = training.fit(model, stream, 2, path)
+    trained = model.get_weights()
+    written = path.stat().st_mtime_ns
+    model.set_weights([0 * w for w in trained])
+    assert training.fit(model, stream, 2, path) == history
+    assert path.stat().st_mtime_ns == written
+    for one, other in zip(trained, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a changed byte", "empty", "text"])
+def test_a_damaged_checkpoint_is_named_with_the_way_on(tmp_path, model, stream, damage):
+    path = tmp_path / "run.npz"
+    training.fit(model, stream, 1, path)
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2
+    content[half] ^= 255
+    damaged = {
+        "truncated": content[:half],
+        "a changed byte": content,
+        "empty": b"",
+        "text": b"not a checkpoint",
+    }
+    path.write_bytes(damaged[damage])
+    with pytest.raises(CourseError, match=r"run\.npz is damaged .*Delete it"):
+        training.fit(model, stream, 1, path)
+
+
+def test_a_checkpoint_of_another_run_is_named_with_what_differs(
+    tmp_path, model, stream
+):
+    path = tmp_path / "run.npz"
+    training.fit(model, stream, 1, path)
+    with pytest.raises(
+        CourseError, match="has num_epochs 1; asked for is num_epochs 2"
+    ):
+        training.fit(model, stream, 2, path)
+    other = dense_model([keras.layers.Flatten(), keras.layers.Dense(5)])
+    with pytest.raises(CourseError, match="of another model: its model has 2 arrays"):
+        training.fit(other, stream, 1, path)
+
+
+def test_a_checkpoint_in_a_plain_fit_refuses_to_start_over_on_a_saved_run(
+    tmp_path, model, stream
+):
+    training.fit(model, stream, 1, tmp_path / "run.npz")
+    keeper = training.Checkpoint(tmp_path / "run.npz", stream, 1)
+    with pytest.raises(CourseError, match="up to epoch 1, batch 0"):
+        model.fit(stream, steps_per_epoch=6, callbacks=[keeper], verbose=0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full (Linux)")
+def test_a_full_disk_is_one_message_and_the_old_checkpoint_stays(
+    tmp_path, model, stream
+):
+    path = tmp_path / "run.npz"
+    keeper = training.Checkpoint(path, stream, 1, every=2)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(stream, steps_per_epoch=6, callbacks=[keeper, Stop(at=3)], verbose=0)
+    saved = path.read_bytes()
+    (tmp_path / f"run.npz.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(CourseError, match=r"cannot be written: No space left.* kept"):
+        training.fit(model, stream, 1, path, every=2)
+    assert path.read_bytes() == saved
+    training.fit(model, stream, 1, path, every=2)  # with space again, it goes on
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run.npz"]
+
+
+class Stop(keras.callbacks.Callback):
+    def __init__(self, at: int):
+        super().__init__()
+        self.at = at
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.at:
+            raise KeyboardInterrupt
+
+
+def test_a_loss_that_is_no_number_stops_training_and_names_the_step(tmp_path, model):
+    images, labels = examples()
+    images = images.astype(np.float32)
+    stream = batches.ImageBatches(images, labels, range(48), 8, 5)
+    images[stream.rows(4)[0]] = np.nan  # seen first in epoch 0, batch 4
+    with pytest.raises(CourseError, match="the loss is nan at epoch 0, batch 4 "):
+        training.fit(model, stream, 2, tmp_path / "run.npz", every=1)
+    assert training.Checkpoint(tmp_path / "run.npz", stream, 2, every=1).position == (
+        0,
+        4,
+    )
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path, stream):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = dense_model(layers, keras.optimizers.SGD(1e38))
+    with pytest.raises(CourseError, match=r"before epoch 0, batch 1 .*not saved"):
+        training.fit(model, stream, 1, tmp_path / "run.npz", every=1)
+    assert not (tmp_path / "run.npz").exists()
+
+
+def test_the_first_step_is_traced_once(tmp_path, model, stream):
+    traces, step = [], model.train_step
+    model.train_step = lambda data: traces.append(1) or step(data)
+    training.fit(model, stream, 2, tmp_path / "run.npz")
+    assert len(traces) == 1
+
+
+if __name__ == "__main__":
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    train_in_two_stages(Path(sys.argv[1]), stop_at(sys.argv[2]))
