@@ -37,7 +37,6 @@ PLANS = recorded.FOLDER / "plans"
 PIXELS = 224
 BOUNDARY = "pool4_pool"
 VALIDATION_SHARE = 0.1
-BANDS = np.round(np.arange(0.5, 1, 0.02), 2)  # lower ends of bands of similarity
 
 
 @dataclass(frozen=True)
@@ -403,63 +402,6 @@ def run_probe(experiment: Experiment, look_again: bool) -> None:
     )
 
 
-# --- the plateau of the twin finder ---------------------------------------------------
-
-
-def record_plateau(experiment: Experiment, look_again: bool) -> None:
-    """Count pairs of files in bands of similarity, by what figshare says of them.
-
-    No class label is used. A group's first file stands for its exact copies.
-    """
-    started = time.perf_counter()
-    real = load_real()
-    rows = _manifest_rows(real)
-    seen = audit.signatures(real.data.images)
-    pairs = audit.similar_pairs(seen, BANDS[0])
-    first, second = pairs["first"].to_numpy(), pairs["second"].to_numpy()
-    slices = rows["figshare_index"].fillna(-1).to_numpy(int)
-    patients = rows["patient"].fillna(-1).to_numpy(int)
-    known = (slices[first] >= 0) & (slices[second] >= 0)
-    same_slice = known & (slices[first] == slices[second])
-    same_patient = known & (patients[first] == patients[second]) & ~same_slice
-    strangers = known & ~same_slice & ~same_patient
-    similarity = pairs["similarity"].to_numpy()
-    kinds = {
-        "same slice": same_slice,
-        "same patient": same_patient,
-        "strangers": strangers,
-        "not known": ~known,
-    }
-    edges = np.append(BANDS, 1.01)
-    bands = np.stack(
-        [np.histogram(similarity[of], edges)[0] for of in kinds.values()], axis=1
-    )
-    joined = [
-        audit.groups(len(real.labels), pairs[pairs["similarity"] >= at]) for at in BANDS
-    ]
-    mirrored = (pairs["mirror"] != "none").to_numpy()
-    info = _info(
-        experiment,
-        real,
-        protocol=experiment.summary,
-        wall_seconds=time.perf_counter() - started,
-    )
-    info |= {
-        "weights": "none",
-        "manifest_sha256": _sha256(manifest.PATH.read_text()),
-        "num_mirrored": int((mirrored & same_slice).sum()),
-        "num_same_slice": int(same_slice.sum()),
-    }
-    _write(
-        info,
-        at_least=BANDS,
-        kinds=np.array(list(kinds)),
-        pairs=bands.astype(np.int32),
-        num_groups=np.array([len(np.unique(g)) for g in joined], np.int32),
-        largest_group=np.array([np.bincount(g).max() for g in joined], np.int32),
-    )
-
-
 # --- plans, looks and records ---------------------------------------------------------
 
 
@@ -763,14 +705,6 @@ EXPERIMENTS = {
             "resample series.",
             run=run_probe,
             predict=predict_from_border,
-        ),
-        Experiment(
-            "audit-plateau",
-            "Pairs of files in bands of similarity, as helpers.audit measures it, and "
-            "whether figshare knows them as one slice, one patient or strangers; the "
-            "number of groups and the largest one as the threshold moves. Nothing is "
-            "scored.",
-            run=record_plateau,
         ),
     )
 }

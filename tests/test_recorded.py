@@ -1,11 +1,13 @@
 """Records load, state what follows from their arrays, and name what is wrong."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 
 from helpers import recorded
+from helpers.audit import manifest
 from helpers.config import CourseError
 
 SCORED = [n for n in recorded.names() if recorded.info(n).get("metrics")]
@@ -58,17 +60,32 @@ def test_the_json_follows_from_the_arrays(name):
 def test_scored_and_validation_files_are_disjoint_and_in_their_split(name):
     run = recorded.load(name)
     assert run.probabilities.shape[1:] == (len(run.filenames), len(run.class_names))
+    assert len(set(run.filenames)) == len(run.filenames)
     assert not set(run.filenames) & set(run.val_filenames)
-    assert {f.split("/")[0] for f in run.filenames} == {"Testing"}
-    assert {f.split("/")[0] for f in run.val_filenames} == {"Training"}
+    assert {f.split("/")[0] for f in run.val_filenames} <= {"Training"}
+    assert len(run.val_filenames) == run.info["num_val"]
+    if run.info["manifest_sha256"] is None:  # the official split
+        assert {f.split("/")[0] for f in run.filenames} == {"Testing"}
     folder = [f.split("/")[1] for f in run.filenames]
     assert folder == [run.class_names[i] for i in run.labels]
 
 
+@pytest.mark.parametrize(
+    "name", [n for n in SCORED if recorded.info(n)["manifest_sha256"]]
+)
+def test_a_twin_free_run_scored_each_kept_file_once_in_the_manifests_folds(name):
+    run = recorded.load(name)
+    text = manifest.PATH.read_bytes()
+    assert run.info["manifest_sha256"] == hashlib.sha256(text).hexdigest()
+    rows = manifest.load().set_index("filename")
+    assert set(run.filenames) == set(rows.index[rows["keep"] == 1])
+    rows = rows.loc[run.filenames]
+    assert (run.fold == rows["fold"]).all()
+    assert (run.groups == rows["series"]).all()
+
+
 @pytest.mark.parametrize("name", SCORED)
 def test_a_scored_run_had_a_committed_plan_and_counts_its_looks(name):
-    import hashlib
-
     info = recorded.info(name)
     plan = (recorded.FOLDER / "plans" / f"{name}.json").read_bytes()
     assert info["plan_sha256"] == hashlib.sha256(plan).hexdigest()

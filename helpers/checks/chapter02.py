@@ -81,27 +81,31 @@ def ch2_mirror(answer) -> str:
     return "four states, and the best of them counts. A mirror hides nothing from it."
 
 
+def _known_pairs() -> tuple[np.ndarray, np.ndarray]:
+    """Return the similarities of recorded pairs of one slice, and of two slices."""
+    arrays = recorded.load("twin-pairs").arrays
+    rows = manifest.load().set_index("filename").loc[arrays["filenames"]]
+    slices = rows["figshare_index"].fillna(-1).to_numpy(int)
+    first, second = slices[arrays["first"]], slices[arrays["second"]]
+    known, same = (first >= 0) & (second >= 0), first == second
+    similarity = arrays["similarity"]
+    return similarity[known & same], similarity[known & ~same]
+
+
 @exercise
 def ch2_threshold(answer: float) -> str:
     """Exercise 2.2: a similarity on the plateau of the recorded pairs."""
-    arrays = recorded.load("audit-plateau").arrays
-    starts, pairs = arrays["at_least"], arrays["pairs"]
-    ends = np.append(starts[1:], 1.0)
     answer = float(answer)
     if not 0 <= answer <= 1:
         raise Hint("a similarity lies between 0 and 1.")
-    same, others = pairs[:, 0], pairs[:, 1:3].sum(axis=1)
-    # A band counts as soon as the threshold leaves a part of it on the wrong side.
-    if joined := others[ends > answer + 1e-9].sum():
+    same, different = _known_pairs()
+    if joined := (different >= answer).sum():
         raise Hint(
-            f"bands with {joined} pairs that figshare knows as two different slices "
-            "lie above it. Go higher."
+            f"{joined} pairs that figshare knows as two different slices are at least "
+            "so similar. Go higher."
         )
-    if lost := same[starts < answer - 1e-9].sum():
-        raise Hint(
-            f"bands with {lost} pairs of one slice lie below it, or are cut by it. Go "
-            "lower."
-        )
+    if lost := (same < answer).sum():
+        raise Hint(f"{lost} pairs of one slice are less similar. Go lower.")
     return (
         "it lies on the plateau. Anywhere else there, you would get the same pairs of "
         "figshare's slices, and the audit's own threshold is one of these places."
