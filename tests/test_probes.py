@@ -1,0 +1,51 @@
+"""The probes copy, count modes or see the edge, and nothing more."""
+
+import numpy as np
+
+from helpers import probes
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (6, 64, 64), dtype=np.uint8)
+
+
+def test_a_thumbnail_is_the_mean_of_its_boxes():
+    small = probes.thumbnails(IMAGES, 32)
+    assert small.shape == (6, 32, 32)
+    boxes = IMAGES.reshape(6, 32, 2, 32, 2).mean((2, 4))
+    assert np.abs(small - boxes).max() <= 1  # Pillow rounds, once along each axis
+
+
+def test_copying_finds_the_twin_and_the_mirrored_twin_only_if_asked():
+    flat = np.full((3, 64, 64), 128, np.uint8)
+    images = np.concatenate([flat[:1], IMAGES[:3], IMAGES[1:2, :, ::-1], IMAGES[2:3]])
+    small = probes.thumbnails(images, 32)
+    train, test = np.array([0, 1, 2, 3]), np.array([4, 5])
+    assert probes.copied_from(small, train, test, mirrored=True).tolist() == [2, 3]
+    # Noise is nearer to flat grey than to other noise: its mirror image is a stranger.
+    assert probes.copied_from(small, train, test, mirrored=False).tolist() == [0, 3]
+
+
+def test_border_numbers_do_not_see_the_middle():
+    changed = IMAGES.copy()
+    changed[:, 8:-8, 8:-8] = 0
+    assert probes.border_numbers(IMAGES).shape == (6, 22)
+    assert np.array_equal(probes.border_numbers(IMAGES), probes.border_numbers(changed))
+    changed[:, 0, 32] += 60
+    assert (probes.border_numbers(IMAGES) != probes.border_numbers(changed)).any()
+
+
+def test_the_border_alone_tells_framed_images_from_others():
+    images = np.zeros((80, 64, 64), np.uint8)
+    images[40:, :2] = 200
+    images[:, 20:40, 20:40] = RNG.integers(0, 256, (80, 20, 20))
+    labels = np.repeat([0, 1], 40)
+    train, test = np.arange(0, 80, 2), np.arange(1, 80, 2)
+    found = probes.border_probabilities(images, labels, train, test, num_trees=10)
+    assert (found.argmax(axis=1) == labels[test]).all()
+
+
+def test_a_modes_shares_come_from_training_and_an_unknown_mode_gets_all():
+    modes = np.array(["L", "L", "RGB", "RGB", "L", "CMYK"])
+    labels = np.array([0, 1, 1, 1, 0, 0])
+    found = probes.mode_probabilities(modes, labels, np.arange(4), np.array([4, 5]))
+    assert found.tolist() == [[0.5, 0.5], [0.25, 0.75]]
