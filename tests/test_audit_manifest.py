@@ -23,7 +23,7 @@ def rows() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def large() -> np.ndarray:
     """Return synthetic slices at a size as the originals have it."""
-    return phantom.generate(40, 448, progress=False).images
+    return phantom.generate(40, 352, progress=False).images
 
 
 def shrunk(image: np.ndarray, side: int, quality: int) -> np.ndarray:
