@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import nbformat
 import pytest
 
 from helpers.config import ROOT
-from tools import dependencies
+from tools import dependencies, publish_config
 from tools.execute import tidy
 
 SCRIPT = """
@@ -204,6 +205,21 @@ def test_a_broken_link_fails_the_build_and_leaves_the_last_book(small_book):
     assert page.read_bytes() == before
     assert "Nothing changed" in tool(small_book, "tools.book").stdout
     assert tool(small_book, "tools.pack", "site").returncode == 0
+
+
+def test_a_published_book_offers_its_own_notebooks(small_book, tmp_path, monkeypatch):
+    course = shutil.copytree(small_book, tmp_path / "published")
+    shutil.copy(ROOT / "CITATION.cff", course)
+    monkeypatch.setattr(publish_config, "sync", lambda root: [])
+    publish_config.write("someone/brain-mri", "course", course)
+    answer = tool(course, "tools.book")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    page = (course / "_build" / "html" / "one.html").read_text()
+    where = "someone/brain-mri/blob/course/chapters/one.ipynb"
+    assert f"https://colab.research.google.com/github/{where}" in page
+    binder = r"https://mybinder\.org/v2/gh/someone/brain-mri/course\?[^\"]*one\.ipynb"
+    assert re.search(binder, page)
+    assert "executablebooks/jupyter-book" not in page
 
 
 # --- what a notebook's code imports ---------------------------------------------------

@@ -6,7 +6,7 @@ the settings, so the book keeps its own key:
 
 - modules: the notebook's imports, and theirs, read from the source (`closure`);
 - data: the files below data/ that the last execution opened (`TRACE`, `data_state`);
-- settings: the environment variables below, the lock, the version of Python.
+- settings: the environment variables below, the lock, Python, how notebooks are run.
 """
 
 import ast
@@ -188,6 +188,7 @@ def settings() -> dict[str, str]:
             found[name + " content"] = f"{stat.st_size} {stat.st_mtime_ns}"
     found["python"] = ".".join(map(str, sys.version_info[:2]))
     found["lock"] = digest((ROOT / "requirements.lock").read_bytes())
+    found["execution"] = digest((ROOT / "tools" / "execute.py").read_bytes())
     return found
 
 

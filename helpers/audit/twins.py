@@ -83,7 +83,11 @@ def exact_duplicate_groups(images: np.ndarray) -> np.ndarray:
 
 
 def signatures(images: np.ndarray) -> Signatures:
-    """Return what is compared of each image; `images` uint8 [n, height, width]."""
+    """Return what is compared of each image; `images` uint8 [n, height, width].
+
+    Give at least 150 pixels a side: on phantoms of 160 all planted twins are found, on
+    phantoms of 96 only half of the re-framed ones, whose fine structure is gone.
+    """
     _, first, which = np.unique(digests(images), return_index=True, return_inverse=True)
     parts = np.empty((len(VIEWS), 4, len(first), HALF * HALF), np.float32)
     head = np.empty((len(first), 4))
