@@ -17,6 +17,8 @@ export BRAIN_MRI_WEIGHTS
 endif
 # The course's own programs come first: notebooks start the kernel of this environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# TensorFlow's warnings, without its greetings.
+export TF_CPP_MIN_LOG_LEVEL ?= 1
 
 help:  ## list what there is (this)
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
