@@ -52,7 +52,14 @@ def _device() -> str:
 
 def _versions() -> str:
     found = [f"Python {sys.version.split()[0]}"]
-    for package in ("numpy", "scikit-learn", "keras", "tensorflow", "tensorflow-cpu", "jax"):
+    for package in (
+        "numpy",
+        "scikit-learn",
+        "keras",
+        "tensorflow",
+        "tensorflow-cpu",
+        "jax",
+    ):
         try:
             found.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
