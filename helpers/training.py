@@ -88,7 +88,8 @@ def create_variables(model: keras.Model, batches: ImageBatches) -> None:
     predictions = np.zeros((len(labels), *model.output_shape[1:]), np.float32)
     model.compute_loss(images, labels, predictions)
     model.compute_metrics(images, labels, predictions)
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:  # with loss scaling, a second build adds variables
+        model.optimizer.build(model.trainable_variables)
 
 
 class FiniteLoss(keras.callbacks.Callback):

@@ -250,6 +250,30 @@ def test_a_full_disk_is_one_message_and_the_old_checkpoint_stays(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.npz"]
 
 
+def test_training_in_mixed_precision_resumes_in_the_middle_of_an_epoch(
+    tmp_path, stream
+):
+    def scaled():
+        layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten()]
+        layers += [keras.layers.Dropout(0.5), keras.layers.Dense(3)]
+        adam = keras.optimizers.Adam(0.01)
+        return dense_model(layers, keras.optimizers.LossScaleOptimizer(adam))
+
+    undisturbed, resumed = scaled(), scaled()
+    training.fit(undisturbed, stream, 3, tmp_path / "undisturbed.npz")
+    keeper = training.Checkpoint(tmp_path / "cut.npz", stream, 3, every=2)
+    with pytest.raises(KeyboardInterrupt):
+        scaled().fit(
+            stream, steps_per_epoch=6, callbacks=[keeper, Stop(at=4)], verbose=0
+        )
+    assert keeper.position == (0, 4)
+    training.fit(resumed, stream, 3, tmp_path / "cut.npz", every=2)
+    for one, other in zip(
+        undisturbed.get_weights(), resumed.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
 class Stop(keras.callbacks.Callback):
     def __init__(self, at: int):
         super().__init__()
