@@ -267,8 +267,10 @@ def test_a_module_that_no_import_names_is_reported():
     assert dependencies.unseen(report, notebook("import helpers.config")) == []
 
 
-def test_bars_leave_no_trace_and_warnings_stay():
+def test_bars_and_greetings_leave_no_trace_and_warnings_stay():
     stream = {"output_type": "stream", "name": "stderr"}
     bar = {**stream, "text": "\r 50%|##  | 1/2"}
     end = {**stream, "text": "\r100%|####| 2/2\nWarning: look\n"}
-    assert tidy([bar, end]) == [{**stream, "text": "Warning: look\n"}]
+    greeting = {**stream, "text": "I0000 00:00:1795353286.04 16976 port.cc:153] on\n"}
+    assert tidy([bar, greeting, end]) == [{**stream, "text": "Warning: look\n"}]
+    assert tidy([bar, greeting]) == []

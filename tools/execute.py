@@ -21,7 +21,14 @@ from tools import dependencies
 from tools.dependencies import ROOT
 
 STORE = ROOT / "_build" / "executed"
+KERNEL_LOG = ROOT / "_build" / "kernels.log"
 CELL_TIMEOUT = 900
+
+# TensorFlow greets on stderr before any setting can stop it: hardware, XLA, oneDNN.
+GREETING = re.compile(
+    r"I0000 \d|WARNING: All log messages before absl::InitializeLog|"
+    r"To enable the following instructions: "
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def valid(name: str, notebook: dict) -> Executed | None:
 
 
 def tidy(outputs: list[dict]) -> list[dict]:
-    """Return outputs without progress bars, and streams of one name joined.
+    """Return outputs without bars and greetings, and streams of one name joined.
 
     What a program writes between carriage returns is seen for a moment; in a page it
     would stand as a row of half-filled bars.
@@ -83,7 +90,9 @@ def tidy(outputs: list[dict]) -> list[dict]:
     for output in kept:
         if output["output_type"] == "stream":
             lines = output["text"].split("\n")
-            output["text"] = "\n".join(line for line in lines if "\r" not in line)
+            output["text"] = "\n".join(
+                line for line in lines if "\r" not in line and not GREETING.match(line)
+            )
     return [o for o in kept if o["output_type"] != "stream" or o["text"].strip()]
 
 
@@ -118,8 +127,9 @@ def execute(name: str) -> Executed:
         extra_arguments=["--log-level=40"],
     )
     try:
-        with bar:
-            client.execute()
+        KERNEL_LOG.parent.mkdir(exist_ok=True)
+        with bar, KERNEL_LOG.open("w") as log:
+            client.execute(stderr=log)
     except CellExecutionError as error:
         text = plain(str(error))
         raise ExecutionError(f"{path.relative_to(ROOT)} failed:\n{text}") from None
@@ -129,6 +139,7 @@ def execute(name: str) -> Executed:
     except (CellTimeoutError, DeadKernelError) as error:
         raise ExecutionError(
             f"{path.relative_to(ROOT)} did not end: {type(error).__name__}: {error}"
+            f" (its kernel's last words: {KERNEL_LOG})"
         ) from None
     seconds = time.monotonic() - started
     found = json.loads(cells[-1].outputs[0]["text"])
@@ -166,7 +177,6 @@ def execute_all(names: list[str]) -> dict[str, Executed]:
     All are tried; then `ExecutionError` says which failed, if any.
     """
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no greetings
     done: dict[str, Executed] = {}
     for name in names:
         path = ROOT / "chapters" / f"{name}.ipynb"
