@@ -101,7 +101,10 @@ def main() -> None:
     commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
     record = {
         "name": "audit-cost",
-        "dataset": f"phantoms of {PIXELS} x {PIXELS} pixels, warped, no two alike",
+        "dataset": {
+            "name": "phantoms (synthetic)",
+            "copy": f"{PIXELS} x {PIXELS} pixels, warped, no two alike",
+        },
         "manifest_sha256": None,
         "plan_sha256": None,
         "looks": 0,
@@ -115,8 +118,8 @@ def main() -> None:
         "commit": commit,
         "recorded_on": date.today().isoformat(),
         "wall_seconds": sum(run["wall_seconds"] for run in runs),
-        "runs": runs,
     }
+    np.savez(TARGET.with_suffix(".npz"), **pd.DataFrame(runs))
     TARGET.write_text(json.dumps(record, indent=1) + "\n")
 
 
