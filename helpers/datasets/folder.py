@@ -86,7 +86,8 @@ def decode(root: Path, files: list[str], strays: list[str], pixels: int) -> Deco
 
     images = np.empty((len(files), pixels, pixels), np.uint8)
     rows, aside = [], [(file, STRAY) for file in strays]
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+    # One thread a core: with Python's default of four more, they wait for one another.
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         # Pillow only warns of images up to twice its limit; we set them aside.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         results = tqdm(pool.map(read, files), "Decoding", len(files), delay=5)
