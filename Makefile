@@ -40,7 +40,7 @@ test: setup  ## run all tests: format, helpers, every notebook, the built book
 lab: setup  ## open the chapters in JupyterLab (GPU=1 installs TensorFlow with CUDA)
 	$(RUN) -m jupyterlab chapters
 
-bench: setup  ## measure reading speed and training steps, ours beside what people use
+bench: setup  ## measure how fast images are read, ours beside what people use
 	$(RUN) -m tools.bench_input
 
 workshop-zip: setup  ## pack what a learner needs into _build/course.zip
