@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import keras
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from helpers import batches
 from helpers.config import ROOT, SEED, CourseError, cache_dir, profile, weights_setting

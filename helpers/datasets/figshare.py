@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from helpers.config import CourseError
 
