@@ -5,15 +5,18 @@ import subprocess
 
 import pytest
 
-from helpers import experiments, recorded
+from helpers import recorded
 from helpers.config import CourseError
+from helpers.experiments import records
+from helpers.experiments.__main__ import main
+from helpers.experiments.registry import EXPERIMENTS
 
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """An own small repository, so that commits are real and the course's stay."""
-    monkeypatch.setattr(experiments, "ROOT", tmp_path)
-    monkeypatch.setattr(experiments, "PLANS", tmp_path / "plans")
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    monkeypatch.setattr(records, "PLANS", tmp_path / "plans")
     monkeypatch.setattr(recorded, "FOLDER", tmp_path / "recorded")
     (tmp_path / "plans").mkdir()
     (tmp_path / "recorded").mkdir()
@@ -34,46 +37,46 @@ def _commit_plan(folder, plan):
 
 def test_a_missing_plan_stops_the_run(repository):
     with pytest.raises(CourseError, match="choose a plan first"):
-        experiments._committed_plan("probe")
+        records.committed_plan("probe")
 
 
 def test_an_uncommitted_plan_stops_the_run(repository):
     (repository / "plans" / "probe.json").write_text("{}")
     with pytest.raises(CourseError, match="Commit it before looking"):
-        experiments._committed_plan("probe")
+        records.committed_plan("probe")
 
 
 def test_a_plan_changed_after_its_commit_stops_the_run(repository):
     _commit_plan(repository, {"chosen": {"C": 1}})
     (repository / "plans" / "probe.json").write_text('{"chosen": {"C": 2}}')
     with pytest.raises(CourseError, match="differs from what is committed"):
-        experiments._committed_plan("probe")
+        records.committed_plan("probe")
 
 
 def test_a_committed_plan_is_returned_with_its_hash(repository):
     _commit_plan(repository, {"chosen": {"C": 1}})
-    plan, sha256 = experiments._committed_plan("probe")
+    plan, sha256 = records.committed_plan("probe")
     assert plan == {"chosen": {"C": 1}}
     assert len(sha256) == 64
 
 
 def test_a_second_look_must_be_asked_for_and_is_counted(repository):
-    assert experiments._next_look("probe", look_again=False) == 1
+    assert records.next_look("probe", look_again=False) == 1
     (repository / "recorded" / "probe.json").write_text('{"looks": 1}')
     with pytest.raises(CourseError, match="has looked at the test images already"):
-        experiments._next_look("probe", look_again=False)
-    assert experiments._next_look("probe", look_again=True) == 2
+        records.next_look("probe", look_again=False)
+    assert records.next_look("probe", look_again=True) == 2
 
 
 def test_phantoms_are_refused_in_one_message(monkeypatch, capsys):
     monkeypatch.setenv("BRAIN_MRI_DATA", "phantom")
-    assert experiments.main(["features-imagenet-224"]) == 2
+    assert main(["features-imagenet-224"]) == 2
     said = capsys.readouterr().err
     assert "set BRAIN_MRI_DATA" in said
     assert "Traceback" not in said
 
 
 def test_the_list_names_every_experiment(capsys):
-    assert experiments.main(["list"]) == 0
+    assert main(["list"]) == 0
     said = capsys.readouterr().out
-    assert all(name in said for name in experiments.EXPERIMENTS)
+    assert all(name in said for name in EXPERIMENTS)

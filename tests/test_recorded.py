@@ -48,7 +48,7 @@ def test_a_record_says_where_it_comes_from(name):
 
 @pytest.mark.parametrize("name", SCORED)
 def test_the_json_follows_from_the_arrays(name):
-    from helpers.experiments import metrics_of
+    from helpers.experiments.records import metrics_of
 
     run = recorded.load(name)
     again, stated = _flat(metrics_of(run)), _flat(run.info["metrics"])

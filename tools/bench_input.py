@@ -35,7 +35,7 @@ from helpers import recorded
 from helpers.batches import ImageBatches, augment, preprocess
 from helpers.config import ROOT, SEED, CourseError, data_setting
 from helpers.datasets import Dataset, folder, load_dataset, phantom
-from helpers.experiments import _commit, _cpu_name
+from helpers.experiments.records import COMMIT, cpu_name
 from helpers.recorded import Run
 
 NAME = "bench-input"
@@ -235,7 +235,7 @@ def bench(num_files: int, repeats: int) -> Run:
         "profile": None,
         "seeds": [SEED],
         "backend": keras.backend.backend(),
-        "device": f"{os.cpu_count()} CPU cores, {_cpu_name()}",
+        "device": f"{os.cpu_count()} CPU cores, {cpu_name()}",
         "load_before": round(load, 1),  # above 1 the machine was not ours alone
         "versions": {
             "python": platform.python_version(),
@@ -244,7 +244,7 @@ def bench(num_files: int, repeats: int) -> Run:
             "numpy": np.__version__,
             "pillow": PIL.__version__,
         },
-        "commit": _commit(),
+        "commit": COMMIT,
         "recorded_on": date.today().isoformat(),
         "wall_seconds": round(seconds, 1),
     }

@@ -1,0 +1,1 @@
+"""Experiments on the real images: run once, recorded for everybody."""
