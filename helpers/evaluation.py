@@ -5,6 +5,7 @@ groups of images (Efron & Tibshirani 1993, percentile interval) and averages see
 It resamples per-group counts, not images, so 2,000 resamples take about a second.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -188,11 +189,16 @@ def _draws(num_images, groups, num_resamples, seed) -> tuple[np.ndarray, np.ndar
             f"group for each of the {num_images} images."
         )
     members = np.unique(groups, return_inverse=True)[1]
-    num_groups = members.max() + 1
+    return members, _drawn(int(members.max()) + 1, num_resamples, seed)
+
+
+@lru_cache(maxsize=2)  # drawing takes longer than scoring, and many runs share groups
+def _drawn(num_groups, num_resamples, seed) -> np.ndarray:
     share = np.full(num_groups, 1 / num_groups)
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(num_groups, share, size=num_resamples)
-    return members, drawn.astype(np.float64)
+    drawn = rng.multinomial(num_groups, share, size=num_resamples).astype(np.float64)
+    drawn.flags.writeable = False
+    return drawn
 
 
 def _resampled(metric, labels, probabilities, members, drawn) -> np.ndarray:

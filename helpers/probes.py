@@ -1,7 +1,8 @@
 """Classifiers that cannot know anything about tumors, to see what a test rewards.
 
 One copies the label of the most similar training image, one is told how a file was
-saved, one sees the edge of the picture and never its middle.
+saved, one sees the edge of the picture and never its middle, one sees its greys but
+not where they are.
 """
 
 import numpy as np
@@ -66,16 +67,26 @@ def border_numbers(images: np.ndarray) -> np.ndarray:
     return np.stack([*numbers, border.mean(1), border.std(1)], axis=1)
 
 
-def border_probabilities(
-    images: np.ndarray,
+def grey_histograms(images: np.ndarray, num_bins: int = 32) -> np.ndarray:
+    """Return the share of pixels in each of `num_bins` grey ranges, float64 [n, bins].
+
+    `images` uint8 [n, h, w]; the ranges are equally wide. Where a pixel lies is gone.
+    """
+    bins = np.arange(256) * num_bins // 256
+    counts = [np.bincount(bins[image.ravel()], minlength=num_bins) for image in images]
+    return np.stack(counts) / images[0].size
+
+
+def forest_probabilities(
+    numbers: np.ndarray,
     labels: np.ndarray,
     train: np.ndarray,
     test: np.ndarray,
     num_trees: int,
+    seed: int = SEED,
 ) -> np.ndarray:
-    """Return class probabilities [test, k] of a random forest on `border_numbers`."""
-    numbers = border_numbers(images)
-    forest = RandomForestClassifier(num_trees, random_state=SEED, n_jobs=2)
+    """Return class probabilities [test, k] of a random forest on `numbers` [n, d]."""
+    forest = RandomForestClassifier(num_trees, random_state=seed, n_jobs=2)
     return forest.fit(numbers[train], labels[train]).predict_proba(numbers[test])
 
 
