@@ -54,6 +54,16 @@ def test_a_grey_histogram_counts_all_pixels_and_does_not_see_where_they_are():
     assert np.array_equal(found, probes.grey_histograms(shuffled, 4))
 
 
+def test_gradients_know_directions_and_neither_brightness_nor_contrast():
+    ramp = np.tile(np.arange(64.0), (64, 1))
+    found = probes.oriented_gradients(np.stack([ramp, ramp.T, 3 * ramp + 20]))
+    assert found.shape == (3, 7 * 7 * 4 * 9)
+    cells = found.reshape(3, -1, 9)
+    assert (cells[0].argmax(axis=1) == 0).all()  # brighter to the right: 0 degrees
+    assert (cells[1].argmax(axis=1) == 4).all()  # brighter downwards: 90 degrees
+    assert np.allclose(found[0], found[2], atol=0.01)
+
+
 def test_a_modes_shares_come_from_training_and_an_unknown_mode_gets_all():
     modes = np.array(["L", "L", "RGB", "RGB", "L", "CMYK"])
     labels = np.array([0, 1, 1, 1, 0, 0])

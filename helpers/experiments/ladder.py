@@ -5,21 +5,19 @@ method predicted; `scores`, `rungs` and `steps` in its JSON follow from those ar
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from helpers import config, evaluation, probes, recorded
+from helpers import config, evaluation, recorded
 from helpers.audit import manifest
 from helpers.config import SEED
 
 from . import protocols
+from .methods import METHODS, SEEDED, Seen
 from .protocols import Rung
-from .real import RealData, features_of, imagenet_name, load_real
+from .real import RealData, imagenet_name, load_real
 from .records import (
     COMMIT,
     Experiment,
@@ -32,96 +30,6 @@ from .records import (
 )
 
 STEP_METRICS = ("macro_f1", "accuracy")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the methods see of the images; everything is computed when first needed."""
-
-    real: RealData
-    plan: dict
-
-    @property
-    def modes(self) -> np.ndarray:
-        return self.real.data.table["mode"].to_numpy(str)
-
-    @cached_property
-    def border(self) -> np.ndarray:
-        return probes.border_numbers(self.real.data.images)
-
-    @cached_property
-    def histogram(self) -> np.ndarray:
-        return probes.grey_histograms(self.real.data.images, self.plan["bins"])
-
-    @cached_property
-    def tiny(self) -> np.ndarray:
-        small = probes.thumbnails(self.real.data.images, self.plan["forest_side"])
-        return small.reshape(len(small), -1)
-
-    @cached_property
-    def small(self) -> np.ndarray:
-        return probes.thumbnails(self.real.data.images, self.plan["copying_side"])
-
-    @cached_property
-    def features(self) -> np.ndarray:
-        return features_of(self.real)
-
-
-# Every method: what it sees, labels [n] from 0 on, files fitted, files scored, seed.
-Method = Callable[[Seen, np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
-
-
-def majority(seen, labels, train, test, seed) -> np.ndarray:
-    """Return the class shares of the training part for every file."""
-    shares = np.bincount(labels[train], minlength=labels.max() + 1) / len(train)
-    return np.tile(shares, (len(test), 1))
-
-
-def colour_mode(seen, labels, train, test, seed) -> np.ndarray:
-    """Return the class shares of the training files in the same colour mode."""
-    return probes.mode_probabilities(seen.modes, labels, train, test)
-
-
-def _forest(see: Callable[[Seen], np.ndarray]) -> Method:
-    def method(seen, labels, train, test, seed):
-        trees = seen.plan["trees"]
-        return probes.forest_probabilities(see(seen), labels, train, test, trees, seed)
-
-    return method
-
-
-def _copying(mirrored: bool) -> Method:
-    def method(seen, labels, train, test, seed):
-        twin = probes.copied_from(seen.small, train, test, mirrored)
-        return np.eye(labels.max() + 1)[labels[twin]]
-
-    return method
-
-
-def linear_probe(seen, labels, train, test, seed) -> np.ndarray:
-    """Return a logistic regression's probabilities, on ImageNet features."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    probe = make_pipeline(
-        StandardScaler(), LogisticRegression(C=seen.plan["C"], max_iter=5000)
-    )
-    probe.fit(seen.features[train], labels[train])
-    return probe.predict_proba(seen.features[test])
-
-
-METHODS: dict[str, Method] = {
-    "majority": majority,
-    "colour-mode": colour_mode,
-    "border": _forest(lambda seen: seen.border),
-    "histogram": _forest(lambda seen: seen.histogram),
-    "thumbnail-forest": _forest(lambda seen: seen.tiny),
-    "copying": _copying(mirrored=False),
-    "copying-mirrored": _copying(mirrored=True),
-    "linear-probe": linear_probe,
-}
-SEEDED = ("border", "histogram", "thumbnail-forest")  # differ from seed to seed
 
 
 def run_ladder(experiment: Experiment, look_again: bool) -> None:
@@ -319,6 +227,15 @@ EXPERIMENTS = (
         "every rung; only what training may share with a scored image changes: "
         "anything, no identical pixels, no slice, no series, no patient. Intervals "
         "and paired steps resample patients where known, else series.",
+        run=run_ladder,
+    ),
+    Experiment(
+        "baselines",
+        "Older ways and a small network, on the official split and on the manifest's "
+        "folds: principal components + RBF machine, oriented gradients + linear "
+        "machine, a network of 98,000 parameters trained from scratch at 64 px. The "
+        "machines' probabilities are a softmax of decision values: their log loss "
+        "means little. Intervals resample patients where known, else series.",
         run=run_ladder,
     ),
 )

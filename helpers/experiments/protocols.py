@@ -91,6 +91,12 @@ def practised(files: pd.DataFrame, num_draws: int) -> list[Rung]:
     ]
 
 
+def benchmark(files: pd.DataFrame, num_draws: int) -> list[Rung]:
+    """Return the first and the last four-class rung only: what a paper would report."""
+    both = ("official", "manifest")
+    return [rung for rung in practised(files, 1) if rung.name in both]
+
+
 def _folds(files, which, together, seed) -> list[Part]:
     labels = files["label"].to_numpy()[which]
     if together is None:
