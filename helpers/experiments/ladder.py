@@ -5,7 +5,7 @@ method predicted; `scores`, `rungs` and `steps` in its JSON follow from those ar
 """
 
 import time
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from helpers.config import SEED
 
 from . import protocols
 from .methods import METHODS, SEEDED, Seen
-from .protocols import Rung
+from .protocols import Part, Rung
 from .real import RealData, imagenet_name, load_real
 from .records import (
     COMMIT,
@@ -35,11 +35,8 @@ STEP_METRICS = ("macro_f1", "accuracy")
 def run_ladder(experiment: Experiment, look_again: bool) -> None:
     """Carry out a committed plan on every rung of its protocol, and record it.
 
-    What a method predicted on a rung is kept in the cache until the plan or the code
-    changes: a run that was cut off goes on where it stopped.
+    A run that was cut off goes on where it stopped; see `predicted`.
     """
-    from threadpoolctl import threadpool_limits
-
     plan, plan_sha256 = committed_plan(experiment.name)
     looks = next_look(experiment.name, look_again)
     started = time.perf_counter()
@@ -47,23 +44,11 @@ def run_ladder(experiment: Experiment, look_again: bool) -> None:
     chosen, num_draws = plan["chosen"], len(plan["seeds"])
     files = protocols.file_table(real.rows, real.group)
     rungs = getattr(protocols, plan["protocol"])(files, num_draws)
-    seen = Seen(real, chosen)
     arrays = _file_arrays(files, real) | {
         "rungs": np.array([rung.name for rung in rungs]),
         "methods": np.array(plan["methods"]),
     }
-    done = config.cache_dir() / "ladder" / f"{COMMIT}-{plan_sha256[:12]}"
-    done.mkdir(parents=True, exist_ok=True)
-    with threadpool_limits(1):  # these fits are small: threads only wait for each other
-        for rung in rungs:
-            arrays |= _rung_arrays(rung, len(files))
-            for method in plan["methods"]:
-                path = done / f"{rung.name}-{method}.npy"
-                if not path.exists():
-                    np.save(path, _predict(seen, files, rung, method, num_draws))
-                    seconds = time.perf_counter() - started
-                    print(f"{seconds:5.0f} s  {rung.name} {method}", flush=True)
-                arrays[f"{rung.name}/{method}"] = np.load(path)
+    arrays |= predicted(plan, plan_sha256, Seen(real, chosen), files, rungs)
     about = info(
         experiment,
         describe(real),
@@ -108,17 +93,52 @@ def _rung_arrays(rung: Rung, num_files: int) -> dict[str, np.ndarray]:
     }
 
 
-def _predict(seen, files, rung, method, num_draws) -> np.ndarray:
-    """Return float16 [draws, n, k]; one draw where neither folds nor seed matter."""
-    labels = np.searchsorted(rung.classes, files["label"].to_numpy())
-    scored, draws = rung.scored, rung.draws
+def predicted(
+    plan: dict, plan_sha256: str, seen: Seen, files: pd.DataFrame, rungs: list[Rung]
+) -> dict[str, np.ndarray]:
+    """Return the arrays of every rung: who was where, and what each method predicted.
+
+    Each draw of a method is kept in the cache, under the plan and the commit that made
+    it, so that work which was cut off is not lost.
+    """
+    from threadpoolctl import threadpool_limits
+
+    done = config.cache_dir() / "ladder" / f"{COMMIT}-{plan_sha256[:12]}"
+    done.mkdir(parents=True, exist_ok=True)
+    started, arrays = time.perf_counter(), {}
+    with threadpool_limits(1):  # these fits are small: threads only wait for each other
+        for method, rung in product(plan["methods"], rungs):
+            draws = _draws(plan, rung, method)
+            paths = [done / f"{rung.name}-{method}-{i}.npy" for i in range(len(draws))]
+            for seed, (path, parts) in enumerate(zip(paths, draws, strict=True)):
+                if not path.exists():
+                    np.save(path, _predict(seen, files, rung, method, parts, seed))
+                    seconds = time.perf_counter() - started
+                    print(f"{seconds:5.0f} s  {path.stem}", flush=True)
+            arrays[f"{rung.name}/{method}"] = np.stack([np.load(p) for p in paths])
+    for rung in rungs:
+        arrays |= _rung_arrays(rung, len(files))
+    return arrays
+
+
+def _draws(plan: dict, rung: Rung, method: str) -> list[list[Part]]:
+    """Return a method's draws: one where neither folds nor seed make a difference.
+
+    `plan["draws"]` may hold fewer for a method that is dear.
+    """
+    draws = rung.draws
     if len(draws) == 1 and method in SEEDED:
-        draws = draws * num_draws
-    found = np.zeros((len(draws), len(files), len(rung.classes)), np.float16)
-    for seed, parts in enumerate(draws):
-        for fitted, tested in parts:
-            found[seed, tested] = METHODS[method](seen, labels, fitted, tested, seed)
-    return found[:, scored]
+        draws = draws * len(plan["seeds"])
+    return draws[: plan.get("draws", {}).get(method)]
+
+
+def _predict(seen, files, rung, method, parts, seed) -> np.ndarray:
+    """Return one draw's probabilities, float16 [n, k]."""
+    labels = np.searchsorted(rung.classes, files["label"].to_numpy())
+    found = np.zeros((len(files), len(rung.classes)), np.float16)
+    for fitted, tested in parts:
+        found[tested] = METHODS[method](seen, labels, fitted, tested, seed)
+    return found[rung.scored]
 
 
 def follows_from(arrays: dict[str, np.ndarray]) -> dict:

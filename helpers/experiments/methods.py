@@ -152,7 +152,7 @@ def small_cnn(seen, labels, train, test, seed) -> np.ndarray:
             layers.append(keras.layers.MaxPooling2D())
     layers += [
         keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(labels.max() + 1, activation="softmax"),
+        keras.layers.Dense(int(labels.max()) + 1, activation="softmax"),
     ]
     model = keras.Sequential(layers)
     model.compile(
