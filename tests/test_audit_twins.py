@@ -204,7 +204,9 @@ def test_conflicts_and_overlap_with_training_are_reported():
     assert not audit.in_training_too(found.files, "exact").any()
     text = audit.summary(found)
     assert "Testing/y/2, Training/x/1" in text
-    assert "1 slices carry several classes" in text
+    assert "Slices with several classes: 1 " in text
+    assert "In short: 2 of 5 files show a slice" in text
+    assert "2 of 2 test images" in " ".join(text.split())
 
 
 def test_what_looks_odd_is_listed_with_its_size():
