@@ -170,14 +170,12 @@ def small_cnn(seen, labels, train, test, seed) -> np.ndarray:
     keras.utils.set_random_seed(seed)
     pixels = seen.medium[..., None]
     layers = [keras.Input(pixels.shape[1:]), keras.layers.Rescaling(1 / 255)]
-    for number, width in enumerate(plan["widths"]):
+    for width, stride in zip(plan["widths"], plan["strides"], strict=True):
         layers += [
-            keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
+            keras.layers.Conv2D(width, 3, stride, padding="same", use_bias=False),
             keras.layers.BatchNormalization(),
             keras.layers.ReLU(),
         ]
-        if number < len(plan["widths"]) - 1:
-            layers.append(keras.layers.MaxPooling2D())
     layers += [
         keras.layers.GlobalAveragePooling2D(),
         keras.layers.Dense(int(labels.max()) + 1, activation="softmax"),
