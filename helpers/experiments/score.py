@@ -172,8 +172,8 @@ def read(path: Path) -> Predictions:
     absent = [name for name in scored["filename"] if name not in seen]
     if absent:
         problems[
-            f"{len(absent)} of {len(scored)} scored files have no prediction; start "
-            "from: python -m helpers.experiments template"
+            f"{len(absent)} of {len(scored)} scored files have no prediction (start "
+            "from the template: python -m helpers.experiments template)"
         ] = absent
     if problems:
         raise CourseError(_told(path, problems))
