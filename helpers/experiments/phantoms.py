@@ -31,7 +31,8 @@ METHODS = (
     "fine-tuning, ImageNet",
 )
 # With the site tied to the class, only what shows the shortcut is computed.
-TIED = (*METHODS[:5], "probe, ImageNet")
+NUM_PLAIN = 5  # the first of them need no network
+TIED = (*METHODS[:NUM_PLAIN], "probe, ImageNet")
 
 
 def phantoms(seed: int, tied: bool) -> dict[str, np.ndarray]:
@@ -152,13 +153,16 @@ def _fine_tuned(data: dict, name: str, seed: int) -> np.ndarray:
 def record(experiment: Experiment, look_again: bool) -> None:
     """Score every method on every set; what was done before a cut is kept.
 
-    There are no real test images, so there is nothing to look at but once.
+    Without a weights file (BRAIN_MRI_WEIGHTS), what needs no network. There are no real
+    test images, so looks are not counted.
     """
     from helpers.datasets import phantom
 
     started = time.perf_counter()
+    networks = config.weights_setting() not in ("auto", "none")
+    methods = METHODS if networks else METHODS[:NUM_PLAIN]
     arrays: dict[str, list] = {k: [] for k in ("tied", "seed", "labels", "patients")}
-    arrays |= {f"{method}_probabilities": [] for method in METHODS}
+    arrays |= {f"{method}_probabilities": [] for method in methods}
     digest = hashlib.sha256()
     for tied in (False, True):
         for seed in experiment.seeds:
@@ -167,12 +171,12 @@ def record(experiment: Experiment, look_again: bool) -> None:
             key = sha256(f"{digest.hexdigest()} {TAIL} {C} {NUM_TREES}")[:12]
             name = f"phantom-difficulty-{'tied' if tied else 'free'}-{seed}-{key}"
             num_test, num_classes = len(data["test"]), len(data["class_names"])
-            for method in METHODS:
+            for method in methods:
                 path = config.cache_dir() / "difficulty" / f"{name}-{method}.npy"
                 found = np.full((num_test, num_classes), np.nan)
                 if path.exists():
                     found = np.load(path)
-                elif method in (TIED if tied else METHODS):
+                elif not tied or method in TIED:
                     found = predict(method, data, name, seed)
                     path.parent.mkdir(parents=True, exist_ok=True)
                     np.save(path, found)
@@ -194,7 +198,7 @@ def record(experiment: Experiment, look_again: bool) -> None:
         },
         protocol=experiment.summary,
         wall_seconds=time.perf_counter() - started,
-        weights=imagenet_name(),
+        weights=imagenet_name() if networks else "none",
     )
     write(about | {"results": results(joined)}, **joined)
 
@@ -215,6 +219,8 @@ def results(arrays: dict[str, np.ndarray]) -> dict:
             "majority": float(np.bincount(labels).max() / len(labels)),
         }
         for method in METHODS if name == "free" else TIED:
+            if f"{method}_probabilities" not in arrays:  # a run without networks
+                continue
             probabilities = arrays[f"{method}_probabilities"][rows]
             right = probabilities.argmax(1) == labels
             interval = evaluation.bootstrap_interval(
