@@ -93,6 +93,21 @@ def test_a_scored_run_had_a_committed_plan_and_counts_its_looks(name):
     assert info["looks"] >= 1
 
 
+def test_the_phantoms_difficulty_follows_from_its_arrays_and_is_as_promised():
+    from helpers.experiments import phantoms
+
+    run = recorded.load("phantom-difficulty")
+    again, stated = _flat(phantoms.results(run.arrays)), _flat(run.info["results"])
+    assert again.keys() == stated.keys()
+    assert list(again.values()) == pytest.approx(list(stated.values()), abs=1e-6)
+    assert run.badge.startswith("synthetic")
+    free, tied = run.info["results"]["free"], run.info["results"]["tied"]
+    for method in ("border", "colour mode"):
+        assert free[method]["accuracy"] < free["majority"] + 0.05
+    for method in ("colour mode", "histogram", "8x8 forest", "copying"):
+        assert tied[method]["accuracy"] > free[method]["accuracy"] + 0.1
+
+
 def test_features_cover_the_copy_and_group_only_equal_classes_mostly():
     found = recorded.features()
     assert found.features.shape == (len(found.filenames), 256)
