@@ -48,7 +48,9 @@ class Run:
     @property
     def badge(self) -> str:
         """Say in three words what the numbers come from, for titles and tables."""
-        return f"real, recorded on {self.info['recorded_on']}"
+        made_of = str(self.info["dataset"]["name"])
+        kind = "synthetic" if made_of.startswith("phantom") else "real"
+        return f"{kind}, recorded on {self.info['recorded_on']}"
 
     @property
     def filenames(self) -> np.ndarray:

@@ -68,25 +68,17 @@ def test_planted_twins_of_each_kind_are_found(phantoms, found, original, kind):
     assert np.mean(group[planted] == group[original[planted]]) >= 0.99
 
 
-def test_what_is_called_one_slice_was_planted(phantoms, found, original):
-    series = phantoms.table["series"].to_numpy()
+def test_what_is_called_one_slice_was_planted(found, original):
     same = found.pairs[found.pairs["relation"] == "slice"]
-    first, second = same["first"].to_numpy(), same["second"].to_numpy()
-    # Phantoms of small lesions have slices 1 to 2 mm apart, which look like one slice,
-    # where real scans have 6 mm: those pairs are counted apart.
-    neighbours = (series[first] == series[second]) & (
-        original[first] != original[second]
-    )
-    right = original[first] == original[second]
-    assert right[~neighbours].sum() >= 50
-    assert right[~neighbours].mean() >= 0.99
-    assert neighbours.sum() <= 0.02 * len(series)
+    right = original[same["first"]] == original[same["second"]]
+    assert right.sum() >= 50
+    assert right.mean() >= 0.99  # neighbouring slices count as strangers
 
 
 def test_series_links_never_join_two_phantom_patients(phantoms, found):
     patient = phantoms.table["patient"].to_numpy()
     pairs = found.pairs
-    assert (pairs["relation"] == "series").sum() > 100
+    assert (pairs["relation"] == "series").sum() > 50
     strangers = patient[pairs["first"]] != patient[pairs["second"]]
     assert not strangers.any()
 
