@@ -129,13 +129,6 @@ def test_a_scored_run_had_a_committed_plan_and_counts_its_looks(name):
     assert info["looks"] >= 1
 
 
-@pytest.mark.parametrize("name", [n for n in recorded.names() if n == "audit-cost"])
-def test_the_audits_cost_is_the_same_in_both_files(name):
-    run = recorded.load(name)
-    for key, values in run.arrays.items():
-        assert [row[key] for row in run.info["runs"]] == values.tolist()
-
-
 def test_the_phantoms_difficulty_follows_from_its_arrays_and_is_as_promised():
     from helpers.experiments import phantoms
 
