@@ -78,7 +78,8 @@ class Plan:
 
     `batch_size`: images on the device at a time; `gradient_accumulation_steps`: so many
     batches make one step of AdamW, so half the batch size with twice the accumulation
-    is the same training in less memory. `weight_decay`: AdamW's. `label_smoothing`:
+    is the same training in less memory (but for BatchNorm in training mode, which sees
+    the smaller batches). `weight_decay`: AdamW's. `label_smoothing`:
     share of the label that is spread over all classes. `mixup`: alpha of the Beta
     distribution that two images are mixed with, 0 for none (Zhang et al. 2018).
     `weighting`: "none", or "group" (an image counts 1 / size of its group). `ema`:

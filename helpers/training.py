@@ -284,12 +284,12 @@ def _about(plan: Plan, stage: Stage) -> dict:
 
 
 def _compile(model: keras.Model, plan: Plan, stage: Stage, num_batches: int) -> None:
-    steps = plan.gradient_accumulation_steps
+    steps, average = plan.gradient_accumulation_steps, plan.ema or 0.99
     optimizer = keras.optimizers.AdamW(
-        _learning_rate(stage, num_batches),
+        learning_rate(stage, num_batches // steps, steps),
         weight_decay=plan.weight_decay,
         use_ema=plan.ema is not None,
-        ema_momentum=plan.ema or 0.99,
+        ema_momentum=average ** (1 / steps),  # Keras averages after every batch
         gradient_accumulation_steps=steps if steps > 1 else None,
     )
     model.compile(
@@ -300,19 +300,33 @@ def _compile(model: keras.Model, plan: Plan, stage: Stage, num_batches: int) -> 
     )
 
 
-def _learning_rate(stage: Stage, num_batches: int):
-    """Return the stage's schedule; Keras counts batches, also when it adds them up."""
+def learning_rate(stage: Stage, num_steps: int, batches_per_step: int = 1):
+    """Return a stage's learning rate as Keras takes it: a schedule, or one number.
+
+    `num_steps`: of the optimizer, in all epochs of the stage. A schedule is called with
+    the number of batches so far.
+    """
     if stage.schedule == "constant":
         return stage.learning_rate
-    rising = round(stage.warmup * num_batches)
-    if not rising:
-        return keras.optimizers.schedules.CosineDecay(stage.learning_rate, num_batches)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0,
-        num_batches - rising,
-        warmup_target=stage.learning_rate,
-        warmup_steps=rising,
+    schedules, rising = keras.optimizers.schedules, round(stage.warmup * num_steps)
+    rise = {"warmup_target": stage.learning_rate, "warmup_steps": rising}
+    schedule = schedules.CosineDecay(
+        0.0 if rising else stage.learning_rate,
+        num_steps - rising,
+        **(rise if rising else {}),
     )
+    return PerStep(schedule, batches_per_step) if batches_per_step > 1 else schedule
+
+
+class PerStep(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule of steps, for an optimizer that adds up several batches to a step."""
+
+    def __init__(self, schedule, batches_per_step: int):
+        super().__init__()
+        self.schedule, self.batches_per_step = schedule, batches_per_step
+
+    def __call__(self, step):
+        return self.schedule(keras.ops.floor_divide(step, self.batches_per_step))
 
 
 def _use_xla(stage: Stage) -> bool:
