@@ -150,7 +150,7 @@ def only_head(**changes) -> Plan:
 
 
 def weights_of(model: keras.Model) -> dict[str, np.ndarray]:
-    return {w.path.split("/", 1)[-1]: np.array(w) for w in model.weights}
+    return {w.path: keras.ops.convert_to_numpy(w) for w in model.weights}
 
 
 @pytest.mark.parametrize(
