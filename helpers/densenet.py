@@ -136,8 +136,8 @@ def activations(
     boundary, so nothing stale is used and one computation serves every name. The file
     appears whole or not at all. Raises `CourseError` when the disk is full.
     """
-    folder, key = cache_dir() / "activations", _key(frozen, images, scale)
-    path = next(folder.glob(f"*-{key}.npy"), folder / f"{name}-{key}.npy")
+    key = _key(frozen, images, scale)
+    path = _cached(key) or cache_dir() / "activations" / f"{name}-{key}.npy"
     if path.exists():
         try:
             return np.load(path, mmap_mode="r")
@@ -154,6 +154,13 @@ def activations(
         for block in _predict_blocks(frozen, images, scale, f"activations {name}"):
             file.write(np.ascontiguousarray(block, np.float32))
     return np.load(path, mmap_mode="r")
+
+
+def has_activations(
+    frozen: keras.Model, images: np.ndarray, scale: str = "imagenet"
+) -> bool:
+    """Tell whether `activations` would find its result on the disk."""
+    return _cached(_key(frozen, images, scale)) is not None
 
 
 @contextmanager
@@ -252,6 +259,10 @@ def _draw_weights(model: keras.Model) -> None:
             shape = layer.kernel.shape
             spread = np.sqrt(2 / np.prod(shape[:-1]))
             layer.kernel.assign(spread * rng.standard_normal(shape, np.float32))
+
+
+def _cached(key: str) -> Path | None:
+    return next((cache_dir() / "activations").glob(f"*-{key}.npy"), None)
 
 
 def _key(frozen: keras.Model, images: np.ndarray, scale: str) -> str:

@@ -12,6 +12,7 @@ from helpers.plan import Plan, Stage
 _HEAD = 7  # the head's own stream of random numbers
 _BLOCK = 512  # images whose activations are in memory at a time
 _POOLED = "pooled"  # the layer behind the backbone
+_POOLS = ("pool2_pool", "pool3_pool", "pool4_pool")  # where DenseNet121 can be cut
 
 
 class Network:
@@ -32,7 +33,7 @@ class Network:
         fit_rows: np.ndarray,
         like: "Network | None" = None,
     ):
-        self.plan, self.images = plan, images
+        self.plan, self.images, self._name = plan, images, f"{plan.pixels}px"
         pooled = keras.layers.GlobalAveragePooling2D(name=_POOLED)(backbone.output)
         self.whole = keras.Model(backbone.input, pooled)
         cached = [s.boundary for s in plan.stages if self.is_cached(s)]
@@ -60,6 +61,8 @@ class Network:
         """Tell whether a stage can train on cached activations."""
         if stage.augmentation is not None or stage.boundary == "input":
             return False
+        if stage.boundary == "backbone":
+            return True
         try:
             densenet.split_at(self.whole, self._layer(stage.boundary))
         except CourseError as error:
@@ -141,14 +144,24 @@ class Network:
     def _activations(self, boundary: str) -> np.ndarray:
         """Return the output of a layer for every image, from the disk if it is there.
 
-        It goes through the earliest boundary that the plan caches, which has most of
-        the work behind it.
+        It goes on from what the disk holds of an earlier layer, or from the earliest
+        boundary that the plan caches: most of the work lies before.
         """
-        name = f"{self.plan.pixels}px"
-        frozen = densenet.split_at(self.whole, self.first_boundary)[0]
-        first = densenet.activations(frozen, self.images, name, self.plan.preprocessing)
-        if boundary == self.first_boundary:
-            return first
-        ends = [self.whole.get_layer(n).output for n in (self.first_boundary, boundary)]
-        between = keras.Model(*ends)
-        return densenet.activations(between, first, name)
+        names = [layer.name for layer in self.whole.layers]
+        known = {self.first_boundary, *_POOLS} & {*names[: names.index(boundary)]}
+        for start in sorted(known, key=names.index, reverse=True):
+            output = self.whole.get_layer(start).output
+            frozen, scale = (
+                keras.Model(self.whole.input, output),
+                self.plan.preprocessing,
+            )
+            if start == self.first_boundary or densenet.has_activations(
+                frozen, self.images, scale
+            ):
+                first = densenet.activations(frozen, self.images, self._name, scale)
+                between = keras.Model(output, self.whole.get_layer(boundary).output)
+                return densenet.activations(between, first, self._name)
+        frozen = keras.Model(self.whole.input, self.whole.get_layer(boundary).output)
+        return densenet.activations(
+            frozen, self.images, self._name, self.plan.preprocessing
+        )

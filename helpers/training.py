@@ -18,11 +18,20 @@ from tqdm.auto import tqdm
 
 from helpers import densenet
 from helpers.batches import ImageBatches
-from helpers.checkpoint import Checkpoint, FiniteLoss
+from helpers.checkpoint import Checkpoint, FiniteLoss, create_variables
 from helpers.config import CourseError
 from helpers.devices import check_parts, is_out_of_memory, precision, several, spread
 from helpers.network import Network
 from helpers.plan import Plan, Stage
+
+__all__ = [
+    "Checkpoint",
+    "Trained",
+    "create_variables",
+    "fit",
+    "fit_plan",
+    "learning_rate",
+]
 
 
 def fit(

@@ -31,7 +31,8 @@ def runs(tmp_path_factory):
     """What plan_runner.py printed, by backend: two processes at a time."""
     folder, processes = tmp_path_factory.mktemp("runs"), {}
     for backend in ("tensorflow", "jax"):
-        command = [sys.executable, "plan_runner.py", str(folder / backend)]
+        ways = ("one", "two", "resumed")
+        command = [sys.executable, "plan_runner.py", str(folder / backend), *ways]
         env = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
         env["BRAIN_MRI_CACHE"] = str(folder / f"{backend}-cache")
         processes[backend] = subprocess.Popen(
