@@ -158,7 +158,7 @@ def _make(kind: type, values: dict[str, Any]):
     try:
         return kind(**values)
     except TypeError as error:  # a missing name, or a value that cannot be compared
-        raise CourseError(f"{kind.__name__}: {error}.") from None
+        raise CourseError(f"{kind.__name__} cannot be made: {error}.") from None
 
 
 def _check(thing, name: str, right: bool, expected: str) -> None:

@@ -84,7 +84,10 @@ def fit(
                 )
             except Exception as error:  # each backend has its own class
                 if is_out_of_memory(error):
-                    raise CourseError(_out_of_memory(batches, keeper.path)) from None
+                    raise CourseError(
+                        "the device ran out of memory with batch_size="
+                        f"{batches.batch_size}. {_way_out(batches, keeper.path)}"
+                    ) from None
                 raise
             epoch, batch = epoch + 1, 0
     keeper.load_weights(model)
@@ -357,18 +360,17 @@ def _tensorboard(folder: Path | str) -> keras.callbacks.TensorBoard:
     return keras.callbacks.TensorBoard(folder, write_graph=False)
 
 
-def _out_of_memory(batches: ImageBatches, path: Path) -> str:
+def _way_out(batches: ImageBatches, path: Path) -> str:
+    """Say what to do when the device's memory is full, with the numbers to set."""
     size, steps = batches.batch_size, batches.accumulation
     half = next((d for d in range(size // 2, 0, -1) if size % d == 0), None)
-    say = f"the device ran out of memory with batch_size={size}. "
     if half is None:
-        return say + "Take smaller images, or a boundary nearer to the output."
-    more = steps * size // half
-    say += (
-        f"Set batch_size={half} and gradient_accumulation_steps={more}: the same "
-        "training, in smaller pieces. Restart the kernel first, since what was on the "
-        "device is not given back, or is lost. "
+        return "Take smaller images, or a boundary nearer to the output."
+    way = (
+        f"Set batch_size={half} and gradient_accumulation_steps={steps * size // half}:"
+        " the same training, in smaller pieces. Restart the kernel first, since what "
+        "was on the device is not given back, or is lost. "
     )
     if path.exists():
-        return say + f"Training then goes on from {path}."
-    return say + "No checkpoint of this stage was written yet."
+        return way + f"Training then goes on from {path}."
+    return way + "No checkpoint of this stage was written yet."

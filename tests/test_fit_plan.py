@@ -113,7 +113,7 @@ def test_the_message_on_full_memory_keeps_the_images_a_step(size, steps, says):
     stream = batches.ImageBatches(
         labels, labels, range(64), size, 0, gradient_accumulation_steps=steps
     )
-    assert says in training._out_of_memory(stream, Path("none"))
+    assert says in training._way_out(stream, Path("none"))
 
 
 # --- what a plan says ---------------------------------------------------------------
