@@ -37,9 +37,9 @@ def create_variables(model: keras.Model, batches: ImageBatches) -> None:
 class FiniteLoss(keras.callbacks.Callback):
     """Stop at the first batch whose loss is not a finite number, and name it."""
 
-    def __init__(self, batches: ImageBatches):
+    def __init__(self, batches: ImageBatches, path: Path | str):
         super().__init__()
-        self.batches = batches
+        self.batches, self.path = batches, path
 
     def on_train_begin(self, logs=None):
         self.item = 0
@@ -50,7 +50,7 @@ class FiniteLoss(keras.callbacks.Callback):
             raise CourseError(
                 f"the loss is {float(logs['loss'])} at epoch {epoch}, batch {batch} "
                 "(counted from 0). Usual causes: too high a learning rate, labels out "
-                "of range, float16 without loss scaling. Checkpoints are from before."
+                f"of range, float16 without loss scaling. {self.path}, if there, is older."
             )
         self.item += 1
 

@@ -66,7 +66,14 @@ def fit(
     epoch, batch = keeper.position
     log = [] if tensorboard is None else [_tensorboard(tensorboard)]
     with Progress(batches, num_epochs, keeper, title) as progress:
-        callbacks = [progress, FiniteLoss(batches), average, stopper, *log, keeper]
+        callbacks = [
+            progress,
+            FiniteLoss(batches, path),
+            average,
+            stopper,
+            *log,
+            keeper,
+        ]
         while not keeper.finished:
             # Keras' epochs begin at their first batch. So the rest of a cut epoch is a
             # call of its own, and the checkpoint carries the state to the next one.
