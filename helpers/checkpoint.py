@@ -50,7 +50,8 @@ class FiniteLoss(keras.callbacks.Callback):
             raise CourseError(
                 f"the loss is {float(logs['loss'])} at epoch {epoch}, batch {batch} "
                 "(counted from 0). Usual causes: too high a learning rate, labels out "
-                f"of range, float16 without loss scaling. {self.path}, if there, is older."
+                "of range, float16 without loss scaling. "
+                f"{self.path}, if it is there, is older."
             )
         self.item += 1
 

@@ -294,9 +294,8 @@ def test_a_loss_that_is_no_number_stops_training_and_names_the_step(tmp_path, mo
     images = images.astype(np.float32)
     stream = batches.ImageBatches(images, labels, range(48), 8, 5)
     images[stream.rows(4)[0]] = np.nan  # seen first in epoch 0, batch 4
-    with pytest.raises(
-        CourseError, match=r"the loss is nan at epoch 0, batch 4 .*run\.npz, if there, is older"
-    ):
+    says = r"the loss is nan at epoch 0, batch 4 .*run\.npz, if it is there, is older"
+    with pytest.raises(CourseError, match=says):
         training.fit(model, stream, 2, tmp_path / "run.npz", every=1)
     assert Checkpoint(tmp_path / "run.npz", stream, 2, every=1).position == (
         0,
