@@ -11,6 +11,7 @@ from helpers.audit import manifest
 from helpers.config import CourseError
 
 SCORED = [n for n in recorded.names() if recorded.info(n).get("metrics")]
+LADDERS = [n for n in recorded.names() if recorded.info(n).get("scores")]
 
 
 def _flat(value, path=""):
@@ -84,7 +85,42 @@ def test_a_twin_free_run_scored_each_kept_file_once_in_the_manifests_folds(name)
     assert (run.groups == rows["series"]).all()
 
 
-@pytest.mark.parametrize("name", SCORED)
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_ladders_json_follows_from_its_arrays(name):
+    from helpers.experiments.ladder import follows_from
+
+    run = recorded.load(name)
+    again = _flat(follows_from(run.arrays))
+    stated = _flat(
+        {key: run.info[key] for key in ("rungs", "scores", "steps") if key in run.info}
+    )
+    assert again.keys() == stated.keys()
+    assert list(again.values()) == pytest.approx(list(stated.values()), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_ladders_rungs_are_those_of_its_protocol(name):
+    from helpers.experiments import ladder, protocols
+
+    run = recorded.load(name)
+    text = manifest.PATH.read_bytes()
+    assert run.info["manifest_sha256"] == hashlib.sha256(text).hexdigest()
+    plan = json.loads((recorded.FOLDER / "plans" / f"{name}.json").read_text())
+    files = ladder.files_of(run.arrays)
+    for rung in getattr(protocols, plan["protocol"])(files, len(plan["seeds"])):
+        found = ladder.rung_of(run.arrays, rung.name)
+        assert np.array_equal(found.scored, rung.scored)
+        for ours, theirs in zip(found.draws, rung.draws, strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                assert all(map(np.array_equal, one, other))
+        for method in plan["methods"]:
+            one = recorded.on_rung(run.info, run.arrays, rung.name, method)
+            assert one.probabilities.shape[1:] == (len(rung.scored), len(rung.classes))
+            folders = [f.split("/")[1] for f in one.filenames]
+            assert folders == [one.class_names[i] for i in one.labels]
+
+
+@pytest.mark.parametrize("name", [*SCORED, *LADDERS])
 def test_a_scored_run_had_a_committed_plan_and_counts_its_looks(name):
     info = recorded.info(name)
     plan = (recorded.FOLDER / "plans" / f"{name}.json").read_bytes()
@@ -112,6 +148,16 @@ def test_a_wrong_path_names_the_key_and_what_there_is(folder):
         CourseError, match="no 'acuracy' there; there is accuracy, seeds"
     ):
         recorded.number("run.metrics.acuracy")
+
+
+def test_an_unknown_rung_or_method_lists_the_known():
+    if not LADDERS:
+        pytest.skip("no ladder is recorded")
+    with pytest.raises(CourseError, match=r"no 'offical' among its rungs; .*official"):
+        recorded.rung(LADDERS[0], "offical", "x")
+    rung = str(recorded.load(LADDERS[0]).arrays["rungs"][0])
+    with pytest.raises(CourseError, match=r"no 'magic' among its methods; there is"):
+        recorded.rung(LADDERS[0], rung, "magic")
 
 
 def test_an_unknown_run_lists_the_known(folder):
