@@ -68,6 +68,25 @@ def test_a_wrong_interval_gets_its_own_hint(test_set, capsys):
         assert hint in said(capsys)
 
 
+# --- 3.2 where does it fall? ----------------------------------------------------------
+
+
+def test_exactly_the_rung_where_both_fall_most_passes(capsys):
+    right = {"neighbor": "no-twins", "logistic": " no-twins "}
+    assert checks.ch3_rung(right) is True
+    assert said(capsys).startswith("Right: ")
+    for change, hint in [
+        ({"neighbor": "no-copies"}, "neighbor: how many of the scored images"),
+        ({"logistic": "series"}, "logistic: a good guess"),
+        ({"logistic": "manifest"}, "logistic: patients matter"),
+        ({"logistic": "official"}, "none of no-copies"),
+    ]:
+        assert checks.ch3_rung(right | change) is False
+        assert hint in said(capsys)
+    assert checks.ch3_rung("no-twins") is False
+    assert "a rung for each" in said(capsys)
+
+
 # --- 3.3 break the split --------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from helpers.config import SEED
 
 from .common import Hint, NotYet, exercise
 
-__all__ = ["ch3_break", "ch3_missing", "ch3_sensitivity"]
+__all__ = ["ch3_break", "ch3_missing", "ch3_rung", "ch3_sensitivity"]
 
 CLASSES = ("glioma", "meningioma", "pituitary")
 CLOSE = (
@@ -24,6 +24,16 @@ CLOSE = (
 )
 NUM_TRAIN = 300
 GAIN = 0.04  # by how much a broken training set has to score better
+
+# The chapter asserts that this is where its two models lose most.
+FALLS_AT = {"neighbor": "no-twins", "logistic": "no-twins"}
+RUNG_HINTS = {
+    "no-copies": "how many of the scored images had an exact copy in training at all?",
+    "no-twins": "",
+    "series": "a good guess, but another share falls further, one rung earlier.",
+    "manifest": "patients matter, yes. But what else had most images in common until "
+    "two rungs before?",
+}
 
 MISSING = {1: "A", 2: "B", 3: "C", 4: "D"}
 MISSING_HINTS = {
@@ -109,6 +119,23 @@ def ch3_sensitivity(answer) -> str:
         f"{low:.3f} to {high:.3f} is not what we get, though the sensitivity lies "
         "inside. Draw as many patients as there are, at least 1,000 times, and take "
         "the percentiles 2.5 and 97.5."
+    )
+
+
+@exercise
+def ch3_rung(answer) -> str:
+    """Exercise 3.2: {model: rung at which its macro-F1 falls most}."""
+    if not isinstance(answer, dict) or set(answer) != set(FALLS_AT):
+        raise Hint("give a rung for each: {'neighbor': '...', 'logistic': '...'}.")
+    for name, most in FALLS_AT.items():
+        given = str(answer[name]).strip()
+        if given not in RUNG_HINTS:
+            raise Hint(f"{given!r} is none of {', '.join(RUNG_HINTS)}.")
+        if given != most:
+            raise Hint(f"{name}: {RUNG_HINTS[given]}")
+    return (
+        "for both of them. For the neighbor it had to be; for the logistic regression "
+        "ask what else changes at that rung."
     )
 
 
