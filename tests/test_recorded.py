@@ -129,6 +129,13 @@ def test_a_scored_run_had_a_committed_plan_and_counts_its_looks(name):
     assert info["looks"] >= 1
 
 
+@pytest.mark.parametrize("name", [n for n in recorded.names() if n == "audit-cost"])
+def test_the_audits_cost_is_the_same_in_both_files(name):
+    run = recorded.load(name)
+    for key, values in run.arrays.items():
+        assert [row[key] for row in run.info["runs"]] == values.tolist()
+
+
 def test_features_cover_the_copy_and_group_only_equal_classes_mostly():
     found = recorded.features()
     assert found.features.shape == (len(found.filenames), 256)

@@ -273,5 +273,5 @@ def test_the_command_line_reports_a_bad_file_in_one_message(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", score.BASELINES)
 def test_every_baseline_scored_exactly_the_benchmarks_files(name):
-    run = recorded.load(name)
+    run = score.recorded_run(name)
     assert set(run.filenames) == set(score.scored_rows()["filename"])

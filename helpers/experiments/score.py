@@ -34,10 +34,18 @@ COMPARED = ("macro_f1", "log_loss")
 # Recorded runs on the same folds, and what they are called in the report.
 BASELINES = {
     "linear-probe-twin-free": "ImageNet features + logistic regression",
+    "baselines/manifest/small-cnn": "small network from scratch, 64 px",
+    "baselines/manifest/hog-svm": "oriented gradients + linear machine",
+    "baselines/manifest/pca-svm": "principal components + RBF machine",
     "border-twin-free": "22 numbers from the border + forest",
-    "copying-twin-free": "copying (32 x 32, 1-nearest neighbour)",
+    "copying-twin-free": "copying (32 x 32, mirror images too)",
 }
-ONE_HOT = ("copying-twin-free",)  # its log loss means nothing
+# Their probabilities are no probabilities: log loss means nothing.
+NO_PROBABILITIES = (
+    "copying-twin-free",
+    "baselines/manifest/hog-svm",
+    "baselines/manifest/pca-svm",
+)
 SUM_TOLERANCE = 1e-3
 MOST = 3  # examples named in one message
 FROM_TUMOR = 1e-6  # probability of the tumor classes below which they count as equal
@@ -313,9 +321,15 @@ def measure(task: Task, probabilities: np.ndarray) -> dict:
     return found | {"ci95": intervals | {"recall": recall}}
 
 
+def recorded_run(name: str) -> recorded.Run:
+    """Return a recorded run: by its name, or as RECORD/RUNG/METHOD of a ladder."""
+    record, *place = name.split("/")
+    return recorded.rung(record, *place) if place else recorded.load(record)
+
+
 def baseline(name: str, task: Task) -> np.ndarray:
     """Return a recorded run's probabilities [seeds, n, k] on a part's images."""
-    run = recorded.load(name)
+    run = recorded_run(name)
     place = pd.Series(np.arange(len(run.filenames)), run.filenames)
     which = place.loc[task.rows["filename"]].to_numpy()
     return restricted(run.probabilities[:, which], run.class_names, task.class_names)
@@ -398,7 +412,7 @@ def _comparisons(task: Task, mine: np.ndarray) -> str:
     for name, words in BASELINES.items():
         theirs, told = baseline(name, task), []
         for metric in COMPARED:
-            if metric == "log_loss" and name in ONE_HOT:
+            if metric == "log_loss" and name in NO_PROBABILITIES:
                 continue
             gain = evaluation.paired_bootstrap(
                 metric, task.labels, theirs, mine, task.groups
