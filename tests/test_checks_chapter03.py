@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers import checks, evaluation
+from helpers import checks, evaluation, recorded
 from helpers.checks import chapter03
 
 
@@ -71,20 +71,31 @@ def test_a_wrong_interval_gets_its_own_hint(test_set, capsys):
 # --- 3.2 where does it fall? ----------------------------------------------------------
 
 
-def test_exactly_the_rung_where_both_fall_most_passes(capsys):
-    right = {"neighbor": "no-twins", "logistic": " no-twins "}
-    assert checks.ch3_rung(right) is True
-    assert said(capsys).startswith("Right: ")
-    for change, hint in [
-        ({"neighbor": "no-copies"}, "neighbor: how many of the scored images"),
-        ({"logistic": "series"}, "logistic: a good guess"),
-        ({"logistic": "manifest"}, "logistic: patients matter"),
-        ({"logistic": "official"}, "none of no-copies"),
-    ]:
-        assert checks.ch3_rung(right | change) is False
-        assert hint in said(capsys)
+def test_exactly_the_rungs_of_the_largest_falls_pass(capsys):
+    right = {
+        name: max(falls := chapter03._falls(method), key=falls.get)
+        for name, method in chapter03.PREDICTED.items()
+    }
+    assert checks.ch3_rung({n: f" {rung} " for n, rung in right.items()}) is True
+    assert said(capsys).startswith("Right: copying loses")
+    for name, most in right.items():
+        for rung, hint in chapter03.RUNG_HINTS.items():
+            if rung != most:
+                assert checks.ch3_rung(right | {name: rung}) is False
+                assert f"{name}: {hint}" in said(capsys)
+    assert checks.ch3_rung(right | {"copying": "official"}) is False
+    assert "none of random, no-copies" in said(capsys)
     assert checks.ch3_rung("no-twins") is False
     assert "a rung for each" in said(capsys)
+
+
+def test_the_falls_add_up_to_the_recorded_ends():
+    scores = recorded.info("leakage-ladder")["scores"]
+    for method in chapter03.PREDICTED.values():
+        ends = [scores[rung][method]["macro_f1"] for rung in ("official", "manifest")]
+        assert sum(chapter03._falls(method).values()) == pytest.approx(
+            -np.diff(ends)[0]
+        )
 
 
 # --- 3.3 break the split --------------------------------------------------------------

@@ -25,14 +25,16 @@ CLOSE = (
 NUM_TRAIN = 300
 GAIN = 0.04  # by how much a broken training set has to score better
 
-# The chapter asserts that this is where its two models lose most.
-FALLS_AT = {"neighbor": "no-twins", "logistic": "no-twins"}
+PREDICTED = {"copying": "copying-mirrored", "linear probe": "linear-probe"}
+RUNGS = ("official", "random", "no-copies", "no-twins", "series", "manifest")
 RUNG_HINTS = {
+    "random": "nothing was cleaned there yet; the files were only dealt anew.",
     "no-copies": "how many of the scored images had an exact copy in training at all?",
-    "no-twins": "",
-    "series": "a good guess, but another share falls further, one rung earlier.",
-    "manifest": "patients matter, yes. But what else had most images in common until "
-    "two rungs before?",
+    "no-twins": "twins are the best thing to copy from, but what is still there when "
+    "they are gone?",
+    "series": "a fair guess, but the share of which relative falls further, at one go?",
+    "manifest": "patients matter, yes. But where does most of what it was trained on "
+    "leave with the relatives?",
 }
 
 MISSING = {1: "A", 2: "B", 3: "C", 4: "D"}
@@ -122,21 +124,27 @@ def ch3_sensitivity(answer) -> str:
     )
 
 
+def _falls(method: str) -> dict[str, float]:
+    """Return how much macro-F1 falls at each rung of the recorded ladder."""
+    scores = recorded.info("leakage-ladder")["scores"]
+    values = [scores[rung][method]["macro_f1"] for rung in RUNGS]
+    return dict(zip(RUNGS[1:], -np.diff(values), strict=True))
+
+
 @exercise
 def ch3_rung(answer) -> str:
-    """Exercise 3.2: {model: rung at which its macro-F1 falls most}."""
-    if not isinstance(answer, dict) or set(answer) != set(FALLS_AT):
-        raise Hint("give a rung for each: {'neighbor': '...', 'logistic': '...'}.")
-    for name, most in FALLS_AT.items():
-        given = str(answer[name]).strip()
-        if given not in RUNG_HINTS:
-            raise Hint(f"{given!r} is none of {', '.join(RUNG_HINTS)}.")
-        if given != most:
+    """Exercise 3.2: {method: rung at which its macro-F1 falls most}."""
+    if not isinstance(answer, dict) or set(answer) != set(PREDICTED):
+        raise Hint("give a rung for each: {'copying': '...', 'linear probe': '...'}.")
+    right = []
+    for name, method in PREDICTED.items():
+        given, falls = str(answer[name]).strip(), _falls(method)
+        if given not in falls:
+            raise Hint(f"{given!r} is none of {', '.join(falls)}.")
+        if given != max(falls, key=falls.get):
             raise Hint(f"{name}: {RUNG_HINTS[given]}")
-    return (
-        "for both of them. For the neighbor it had to be; for the logistic regression "
-        "ask what else changes at that rung."
-    )
+        right.append(f"{name} loses {100 * falls[given]:.1f} points at {given}")
+    return " and ".join(right) + ". Read on for what that means, and what not."
 
 
 def _halves() -> tuple[np.ndarray, np.ndarray]:
