@@ -34,18 +34,12 @@ COMPARED = ("macro_f1", "log_loss")
 # Recorded runs on the same folds, and what they are called in the report.
 BASELINES = {
     "linear-probe-twin-free": "ImageNet features + logistic regression",
-    "baselines/manifest/small-cnn": "small network from scratch, 64 px",
-    "baselines/manifest/hog-svm": "oriented gradients + linear machine",
-    "baselines/manifest/pca-svm": "principal components + RBF machine",
+    "leakage-ladder/manifest/thumbnail-forest": "8 x 8 thumbnails + forest",
     "border-twin-free": "22 numbers from the border + forest",
     "copying-twin-free": "copying (32 x 32, mirror images too)",
 }
 # Their probabilities are no probabilities: log loss means nothing.
-NO_PROBABILITIES = (
-    "copying-twin-free",
-    "baselines/manifest/hog-svm",
-    "baselines/manifest/pca-svm",
-)
+NO_PROBABILITIES = ("copying-twin-free",)
 SUM_TOLERANCE = 1e-3
 MOST = 3  # examples named in one message
 FROM_TUMOR = 1e-6  # probability of the tumor classes below which they count as equal
