@@ -1,0 +1,388 @@
+"""Plain, residual and dense networks at equal budgets, on phantoms; and feature reuse.
+
+The first run trains small networks on synthetic slices. The second reads ImageNet's
+weights, and no image at all.
+"""
+
+import hashlib
+import itertools
+import json
+import time
+
+import numpy as np
+
+from helpers import evaluation
+from helpers.config import SEED, cache_dir
+
+from .records import Experiment, committed_plan, info, next_look, sha256, write
+
+FAMILIES = ("plain", "residual", "dense")
+STAGES = 3  # maps of a half, a quarter and an eighth of the image's side
+LAYERS = 4  # 3x3 convolutions in a stage, of every family
+
+
+# --- three ways to wire the same number of 3x3 convolutions ---------------------------
+
+
+def build(family: str, width: int, pixels: int, num_classes: int = 4):
+    """Return a network of 1 + 12 convolutions of 3x3, in three stages.
+
+    `family`: "plain" stacks BatchNorm, ReLU and convolution; "residual" adds the input
+    to every second one's output (He et al. 2016, identity mappings); "dense"
+    concatenates, with 1x1 bottlenecks and halving transitions (Huang et al. 2017).
+    `width`: channels of the first stage, doubled in each next one; for "dense" the
+    growth rate. Input: float32 [n, pixels, pixels, 1]; output: probabilities.
+    """
+    import keras
+    from keras import layers
+
+    def convolve(maps, channels, size):
+        maps = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(maps))
+        return layers.Conv2D(channels, size, padding="same", use_bias=False)(maps)
+
+    inputs = keras.Input((pixels, pixels, 1))
+    channels = 2 * width if family == "dense" else width
+    maps = layers.Conv2D(channels, 3, 2, padding="same", use_bias=False)(inputs)
+    for stage in range(STAGES):
+        if stage:
+            maps = layers.AveragePooling2D(2)(
+                convolve(maps, maps.shape[-1] // 2, 1) if family == "dense" else maps
+            )
+        if family == "dense":
+            for _ in range(LAYERS):
+                new = convolve(convolve(maps, 4 * width, 1), width, 3)
+                maps = layers.Concatenate()([maps, new])
+            continue
+        channels = width * 2**stage
+        for _ in range(LAYERS // 2):
+            new = convolve(convolve(maps, channels, 3), channels, 3)
+            if family == "residual":
+                if maps.shape[-1] != channels:
+                    maps = layers.Conv2D(channels, 1, use_bias=False)(maps)
+                new = layers.Add()([maps, new])
+            maps = new
+    maps = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(maps))
+    maps = layers.GlobalAveragePooling2D()(maps)
+    return keras.Model(inputs, layers.Dense(num_classes, activation="softmax")(maps))
+
+
+def multiply_adds(model) -> int:
+    """Count the multiplications of one image's convolutions and dense layers."""
+    import keras
+
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            places = np.prod(layer.output.shape[1:-1], dtype=int)
+            total += int(places) * int(np.prod(layer.kernel.shape))
+    return total
+
+
+def width_for(family: str, budget: int, pixels: int) -> int:
+    """Return the width whose number of parameters is closest to `budget`."""
+    counts: dict[int, int] = {}
+    for width in range(2, 40):
+        counts[width] = build(family, width, pixels).count_params()
+        if counts[width] > budget:
+            break
+    return min(counts, key=lambda width: abs(counts[width] - budget))
+
+
+# --- training on phantoms -------------------------------------------------------------
+
+
+def phantoms(plan: dict) -> dict[str, np.ndarray]:
+    """Return fresh phantoms without their twins, split by virtual patient.
+
+    `images` float32 [n, p, p, 1] in 0..1, `labels` [n], `patients` [n] and `files` [n];
+    `part` [n] is 0 for fit, 1 for validation, 2 for test.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    from helpers.datasets import phantom
+
+    made = phantom.generate(plan["num_slices"], plan["pixels"], plan["phantom_seed"])
+    alone = made.table["twin_of"].isna().to_numpy(bool)
+    table = made.table[alone]
+    names = sorted(set(table["class"]))
+    labels = table["class"].map(names.index).to_numpy(int)
+    patients = np.unique(table["patient"], return_inverse=True)[1]
+    folds = StratifiedGroupKFold(8, shuffle=True, random_state=SEED)
+    part = np.zeros(len(labels), int)
+    for fold, (_, rows) in enumerate(folds.split(labels, labels, patients)):
+        part[rows] = (2, 2, 1)[fold] if fold < 3 else 0
+    return {
+        "images": made.images[alone][..., None].astype(np.float32) / 255,
+        "labels": labels,
+        "patients": patients,
+        "files": table["file"].to_numpy(str),
+        "part": part,
+        "class_names": np.array(names),
+    }
+
+
+def train(data: dict, model, plan: dict, rate: float, seed: int):
+    """Train on the fit part: Adam, a rate that falls along a cosine, a fixed length."""
+    import keras
+
+    fit = data["part"] == 0
+    steps = plan["num_epochs"] * int(np.ceil(fit.sum() / plan["batch_size"]))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps, warmup_target=rate, warmup_steps=steps // 20
+    )
+    model.compile(
+        keras.optimizers.Adam(schedule), loss="sparse_categorical_crossentropy"
+    )
+    keras.utils.set_random_seed(seed)  # the order of the batches
+    model.fit(
+        data["images"][fit],
+        data["labels"][fit],
+        batch_size=plan["batch_size"],
+        epochs=plan["num_epochs"],
+        verbose=0,
+    )
+    return model
+
+
+def probabilities_of(
+    data: dict, plan: dict, family: str, budget: int, rate: float, seed: int, part: int
+) -> np.ndarray:
+    """Return a trained network's probabilities [m, k] for one part; kept in the cache.
+
+    So that a run that was cut off goes on.
+    """
+    import keras
+
+    key = sha256(json.dumps([plan, family, budget, rate, seed, part]))[:16]
+    path = cache_dir() / "architectures" / f"{key}.npy"
+    if path.exists():
+        return np.load(path)
+    started = time.perf_counter()
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)  # the first weights
+    model = build(family, width_for(family, budget, plan["pixels"]), plan["pixels"])
+    train(data, model, plan, rate, seed)
+    found = model.predict(data["images"][data["part"] == part], 256, verbose=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, found)
+    right = (found.argmax(axis=1) == data["labels"][data["part"] == part]).mean()
+    print(
+        f"{family} {budget}, rate {rate}, seed {seed}, part {part}: {right:.3f}, "
+        f"{time.perf_counter() - started:.0f} s",
+        flush=True,
+    )
+    return found
+
+
+def run_architectures(experiment: Experiment, look_again: bool) -> None:
+    """Choose each family's learning rate on validation patients, then score the test.
+
+    The rate is chosen at the middle budget by log loss, with the first seed. Then every
+    family is trained at every budget with every seed, and scored once.
+    """
+    from helpers.datasets import phantom
+
+    plan, plan_sha256 = committed_plan(experiment.name)
+    chosen, seeds = plan["chosen"], plan["seeds"]
+    looks = next_look(experiment.name, look_again)
+    started = time.perf_counter()
+    data = phantoms(chosen)
+    val, test = data["part"] == 1, data["part"] == 2
+    rates, tried = {}, {}
+    middle = sorted(chosen["budgets"])[len(chosen["budgets"]) // 2]
+    for family in FAMILIES:
+        losses = {
+            rate: evaluation.log_loss(
+                data["labels"][val],
+                probabilities_of(data, chosen, family, middle, rate, seeds[0], part=1),
+            )
+            for rate in chosen["learning_rates"]
+        }
+        rates[family] = min(losses, key=losses.get)
+        tried[family] = {str(rate): loss for rate, loss in losses.items()}
+    configurations, probabilities = [], []
+    for family in FAMILIES:
+        for budget in chosen["budgets"]:
+            width = width_for(family, budget, chosen["pixels"])
+            model = build(family, width, chosen["pixels"])
+            configurations.append(
+                {
+                    "family": family,
+                    "budget": budget,
+                    "width": width,
+                    "parameters": model.count_params(),
+                    "multiply_adds": multiply_adds(model),
+                }
+            )
+            probabilities.append(
+                [
+                    probabilities_of(
+                        data, chosen, family, budget, rates[family], seed, part=2
+                    )
+                    for seed in seeds
+                ]
+            )
+    about = info(
+        experiment,
+        {
+            "name": f"phantom {phantom.VERSION}",
+            "copy": f"{len(test)} synthetic slices of {chosen['pixels']} px, "
+            f"{data['patients'].max() + 1} virtual patients, twins left out",
+            "fingerprint": hashlib.sha256(data["images"].tobytes()).hexdigest(),
+        },
+        protocol=experiment.summary,
+        wall_seconds=time.perf_counter() - started,
+        weights="none",
+    )
+    arrays = {
+        "filenames": data["files"][test],
+        "labels": data["labels"][test].astype(np.int8),
+        "groups": data["patients"][test].astype(np.int32),
+        "class_names": data["class_names"],
+        "network_probabilities": np.array(probabilities, np.float32),
+    }
+    about |= {
+        "plan_sha256": plan_sha256,
+        "plan": chosen,
+        "looks": looks,
+        "seeds": seeds,
+        "num_fit": int((data["part"] == 0).sum()),
+        "num_val": int(val.sum()),
+        "num_scored": int(test.sum()),
+        "num_patients": len(set(data["patients"][test])),
+        "majority": float(np.bincount(data["labels"][test]).max() / test.sum()),
+        "learning_rates": rates,
+        "validation_log_loss": tried,
+        "networks": networks(configurations, arrays),
+    }
+    write(about, **arrays)
+
+
+def networks(configurations: list[dict], arrays: dict) -> dict[str, dict]:
+    """Return what each network is and what it scored, by name as `dense-60000`.
+
+    accuracy: mean over seeds; per_seed; ci95: 95 % bootstrap over virtual patients, of
+    the accuracy averaged over seeds.
+    """
+    labels, groups = arrays["labels"].astype(int), arrays["groups"]
+    found = {}
+    for row, probabilities in zip(
+        configurations, arrays["network_probabilities"], strict=True
+    ):
+        right = probabilities.argmax(axis=2) == labels
+        found[f"{row['family']}-{row['budget']}"] = row | {
+            "accuracy": float(right.mean()),
+            "per_seed": right.mean(axis=1).round(6).tolist(),
+            "ci95": list(
+                evaluation.bootstrap_interval(
+                    "accuracy", labels, probabilities, groups, seed=SEED
+                )
+            ),
+        }
+    return found
+
+
+# --- how much each dense layer uses the layers before it ------------------------------
+
+BLOCKS = (6, 12, 24, 16)
+GROWTH = 32
+
+
+def feature_reuse(model) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return how large a DenseNet121's weights are, by block, source and target.
+
+    Two arrays [sources, targets] a block, NaN where a target comes before its source:
+    the mean absolute weight of the 1x1 convolution of target l on the maps of source s,
+    and the same after multiplying each map's weights by its BatchNorm's scale gamma.
+    Source 0 is the block's input; the last target is the transition behind the block,
+    if there is one. Method: Huang et al. 2017, section 5, figure 5.
+    """
+    import keras
+
+    layers = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization | keras.layers.Conv2D)
+    ]
+    # A BatchNorm stands before each 1x1 convolution, and works on the same maps.
+    pairs = [
+        (np.array(norm.gamma), np.array(conv.kernel)[0, 0])
+        for norm, conv in itertools.pairwise(layers)
+        if isinstance(conv, keras.layers.Conv2D) and conv.kernel.shape[0] == 1
+    ]
+    found, at = [], 0
+    for number, num_layers in enumerate(BLOCKS):
+        targets = num_layers + (number < len(BLOCKS) - 1)
+        kernels, scaled = np.full((2, num_layers + 1, targets), np.nan, np.float32)
+        for target in range(targets):
+            gamma, kernel = pairs[at + target]
+            first = len(gamma) - GROWTH * target
+            edges = first + GROWTH * np.arange(target)
+            for table, scale in ((kernels, 1.0), (scaled, np.abs(gamma)[:, None])):
+                parts = np.split(np.abs(kernel) * scale, edges)
+                table[: target + 1, target] = [part.mean() for part in parts]
+        found.append((kernels, scaled))
+        at += targets
+    return found
+
+
+def relative_use(table: np.ndarray) -> dict[str, float]:
+    """Summarise a table of `feature_reuse`: mean weight relative to a target's largest.
+
+    Over the targets with at least three sources: on the block's input, on the layer
+    just before, and on the layers between.
+    """
+    relative = table / np.nanmax(table, axis=0)
+    targets = range(2, table.shape[1])
+    return {
+        "input": float(np.mean([relative[0, t] for t in targets])),
+        "previous": float(np.mean([relative[t, t] for t in targets])),
+        "between": float(np.mean([relative[1:t, t].mean() for t in targets])),
+    }
+
+
+def record_reuse(experiment: Experiment, look_again: bool) -> None:
+    """Record the sizes of ImageNet DenseNet121's weights by source; no image needed."""
+    from helpers import densenet
+
+    from .real import imagenet_name
+
+    started = time.perf_counter()
+    tables = feature_reuse(densenet.backbone(pixels=32))
+    about = info(
+        experiment,
+        {"name": "none", "copy": "no images: the weights alone", "fingerprint": None},
+        protocol=experiment.summary,
+        wall_seconds=time.perf_counter() - started,
+        weights=imagenet_name(),
+    )
+    arrays = {}
+    about["relative_use"] = {}
+    for number, (kernels, scaled) in enumerate(tables, start=1):
+        arrays[f"block_{number}"] = kernels
+        arrays[f"block_{number}_scaled"] = scaled
+        about["relative_use"][f"block_{number}"] = relative_use(kernels)
+        about["relative_use"][f"block_{number}_scaled"] = relative_use(scaled)
+    write(about, **arrays)
+
+
+EXPERIMENTS = (
+    Experiment(
+        "architectures",
+        "Synthetic slices (phantoms without their planted twins), split by virtual "
+        "patient. Plain, residual and dense networks with the same number of 3x3 "
+        "convolutions, each at three budgets of parameters, trained from scratch for "
+        "the same number of epochs. Each family's learning rate was chosen on "
+        "validation patients at the middle budget; the test patients were scored "
+        "once. Intervals resample virtual patients.",
+        run=run_architectures,
+    ),
+    Experiment(
+        "feature-reuse-imagenet",
+        "Mean absolute weight of each 1x1 convolution of DenseNet121 (ImageNet) on "
+        "the maps of each earlier layer in its block, as in the heatmap of Huang et "
+        "al. 2017; once plain and once multiplied by the BatchNorm's scale. Sizes of "
+        "filters only; no image was used.",
+        run=record_reuse,
+    ),
+)
