@@ -1,12 +1,13 @@
-"""Plain, residual and dense networks at equal budgets, on phantoms; and feature reuse.
+"""What chapter 4 asks of architectures: plain against dense, feature reuse, memory.
 
 The first run trains small networks on synthetic slices. The second reads ImageNet's
-weights, and no image at all.
+weights and no image; the third measures what training DenseNet121 keeps.
 """
 
 import hashlib
 import itertools
 import json
+import multiprocessing
 import time
 
 import numpy as np
@@ -17,7 +18,7 @@ from helpers.config import SEED, cache_dir
 from .records import Experiment, committed_plan, info, next_look, sha256, write
 
 FAMILIES = ("plain", "residual", "dense")
-STAGES = 3  # maps of a half, a quarter and an eighth of the image's side
+STAGES = 3  # maps of a quarter, an eighth and a sixteenth of the image's side
 LAYERS = 4  # 3x3 convolutions in a stage, of every family
 
 
@@ -43,6 +44,7 @@ def build(family: str, width: int, pixels: int, num_classes: int = 4):
     inputs = keras.Input((pixels, pixels, 1))
     channels = 2 * width if family == "dense" else width
     maps = layers.Conv2D(channels, 3, 2, padding="same", use_bias=False)(inputs)
+    maps = layers.MaxPooling2D(2)(maps)
     for stage in range(STAGES):
         if stage:
             maps = layers.AveragePooling2D(2)(
@@ -78,16 +80,6 @@ def multiply_adds(model) -> int:
     return total
 
 
-def width_for(family: str, budget: int, pixels: int) -> int:
-    """Return the width whose number of parameters is closest to `budget`."""
-    counts: dict[int, int] = {}
-    for width in range(2, 40):
-        counts[width] = build(family, width, pixels).count_params()
-        if counts[width] > budget:
-            break
-    return min(counts, key=lambda width: abs(counts[width] - budget))
-
-
 # --- training on phantoms -------------------------------------------------------------
 
 
@@ -107,12 +99,14 @@ def phantoms(plan: dict) -> dict[str, np.ndarray]:
     names = sorted(set(table["class"]))
     labels = table["class"].map(names.index).to_numpy(int)
     patients = np.unique(table["patient"], return_inverse=True)[1]
-    folds = StratifiedGroupKFold(8, shuffle=True, random_state=SEED)
+    folds = StratifiedGroupKFold(10, shuffle=True, random_state=SEED)
     part = np.zeros(len(labels), int)
     for fold, (_, rows) in enumerate(folds.split(labels, labels, patients)):
         part[rows] = (2, 2, 1)[fold] if fold < 3 else 0
+    images = made.images[alone]
     return {
-        "images": made.images[alone][..., None].astype(np.float32) / 255,
+        "images": images[..., None].astype(np.float32) / 255,
+        "fingerprint": hashlib.sha256(images.tobytes()).hexdigest(),
         "labels": labels,
         "patients": patients,
         "files": table["file"].to_numpy(str),
@@ -145,7 +139,7 @@ def train(data: dict, model, plan: dict, rate: float, seed: int):
 
 
 def probabilities_of(
-    data: dict, plan: dict, family: str, budget: int, rate: float, seed: int, part: int
+    data: dict, plan: dict, family: str, width: int, rate: float, seed: int, part: int
 ) -> np.ndarray:
     """Return a trained network's probabilities [m, k] for one part; kept in the cache.
 
@@ -153,21 +147,23 @@ def probabilities_of(
     """
     import keras
 
-    key = sha256(json.dumps([plan, family, budget, rate, seed, part]))[:16]
+    key = sha256(
+        json.dumps([data["fingerprint"], plan, family, width, rate, seed, part])
+    )[:16]
     path = cache_dir() / "architectures" / f"{key}.npy"
     if path.exists():
         return np.load(path)
     started = time.perf_counter()
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)  # the first weights
-    model = build(family, width_for(family, budget, plan["pixels"]), plan["pixels"])
+    model = build(family, width, plan["pixels"])
     train(data, model, plan, rate, seed)
     found = model.predict(data["images"][data["part"] == part], 256, verbose=0)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, found)
     right = (found.argmax(axis=1) == data["labels"][data["part"] == part]).mean()
     print(
-        f"{family} {budget}, rate {rate}, seed {seed}, part {part}: {right:.3f}, "
+        f"{family} {width}, rate {rate}, seed {seed}, part {part}: {right:.3f}, "
         f"{time.perf_counter() - started:.0f} s",
         flush=True,
     )
@@ -177,8 +173,8 @@ def probabilities_of(
 def run_architectures(experiment: Experiment, look_again: bool) -> None:
     """Choose each family's learning rate on validation patients, then score the test.
 
-    The rate is chosen at the middle budget by log loss, with the first seed. Then every
-    family is trained at every budget with every seed, and scored once.
+    The rate is chosen at the middle width by log loss, with the first seed. Then every
+    family is trained at every width with every seed, and scored once.
     """
     from helpers.datasets import phantom
 
@@ -189,7 +185,7 @@ def run_architectures(experiment: Experiment, look_again: bool) -> None:
     data = phantoms(chosen)
     val, test = data["part"] == 1, data["part"] == 2
     rates, tried = {}, {}
-    middle = sorted(chosen["budgets"])[len(chosen["budgets"]) // 2]
+    middle = chosen["widths"][1]
     for family in FAMILIES:
         losses = {
             rate: evaluation.log_loss(
@@ -202,13 +198,11 @@ def run_architectures(experiment: Experiment, look_again: bool) -> None:
         tried[family] = {str(rate): loss for rate, loss in losses.items()}
     configurations, probabilities = [], []
     for family in FAMILIES:
-        for budget in chosen["budgets"]:
-            width = width_for(family, budget, chosen["pixels"])
+        for width in chosen["widths"]:
             model = build(family, width, chosen["pixels"])
             configurations.append(
                 {
                     "family": family,
-                    "budget": budget,
                     "width": width,
                     "parameters": model.count_params(),
                     "multiply_adds": multiply_adds(model),
@@ -217,7 +211,7 @@ def run_architectures(experiment: Experiment, look_again: bool) -> None:
             probabilities.append(
                 [
                     probabilities_of(
-                        data, chosen, family, budget, rates[family], seed, part=2
+                        data, chosen, family, width, rates[family], seed, part=2
                     )
                     for seed in seeds
                 ]
@@ -228,7 +222,7 @@ def run_architectures(experiment: Experiment, look_again: bool) -> None:
             "name": f"phantom {phantom.VERSION}",
             "copy": f"{len(test)} synthetic slices of {chosen['pixels']} px, "
             f"{data['patients'].max() + 1} virtual patients, twins left out",
-            "fingerprint": hashlib.sha256(data["images"].tobytes()).hexdigest(),
+            "fingerprint": data["fingerprint"],
         },
         protocol=experiment.summary,
         wall_seconds=time.perf_counter() - started,
@@ -259,7 +253,7 @@ def run_architectures(experiment: Experiment, look_again: bool) -> None:
 
 
 def networks(configurations: list[dict], arrays: dict) -> dict[str, dict]:
-    """Return what each network is and what it scored, by name as `dense-60000`.
+    """Return what each network is and what it scored, by name as `dense-8`.
 
     accuracy: mean over seeds; per_seed; ci95: 95 % bootstrap over virtual patients, of
     the accuracy averaged over seeds.
@@ -270,7 +264,7 @@ def networks(configurations: list[dict], arrays: dict) -> dict[str, dict]:
         configurations, arrays["network_probabilities"], strict=True
     ):
         right = probabilities.argmax(axis=2) == labels
-        found[f"{row['family']}-{row['budget']}"] = row | {
+        found[f"{row['family']}-{row['width']}"] = row | {
             "accuracy": float(right.mean()),
             "per_seed": right.mean(axis=1).round(6).tolist(),
             "ci95": list(
@@ -366,14 +360,68 @@ def record_reuse(experiment: Experiment, look_again: bool) -> None:
     write(about, **arrays)
 
 
+# --- what training keeps in memory ----------------------------------------------------
+
+SIZES = ((64, 1), (128, 1), (224, 1), (224, 4))  # pixels, images
+
+
+def measure_memory(pixels: int, num_images: int) -> tuple[int, int]:
+    """Return bytes by which this process grows: after forward, at most by backward.
+
+    In TensorFlow's eager mode, by the resident set size; meant for a fresh process on a
+    CPU, since memory that was freed before would be used again and not be seen.
+    """
+    import resource
+
+    import keras
+    import psutil
+    import tensorflow as tf
+
+    model = keras.applications.DenseNet121(
+        include_top=False, weights=None, input_shape=(None, None, 3)
+    )
+    model(tf.zeros((1, 32, 32, 3)))  # what is set up only once
+    images = tf.zeros((num_images, pixels, pixels, 3))
+    before = psutil.Process().memory_info().rss
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model(images, training=True))
+        kept = psutil.Process().memory_info().rss - before
+    gradients = tape.gradient(loss, model.trainable_variables)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    assert len(gradients) == len(model.trainable_variables)
+    return kept, peak
+
+
+def record_memory(experiment: Experiment, look_again: bool) -> None:
+    """Measure each size in a process of its own, and record it; no image is used."""
+    started = time.perf_counter()
+    rows = []
+    for size in SIZES:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            rows.append(pool.apply(measure_memory, size))
+        print(size, rows[-1], flush=True)
+    about = info(
+        experiment,
+        {"name": "none", "copy": "no images: zeros", "fingerprint": None},
+        protocol=experiment.summary,
+        wall_seconds=time.perf_counter() - started,
+        weights="none",
+    )
+    about["megabytes"] = {
+        f"{pixels}px-{count}": {"kept": kept / 1e6, "peak": peak / 1e6}
+        for (pixels, count), (kept, peak) in zip(SIZES, rows, strict=True)
+    }
+    write(about, sizes=np.array(SIZES), kept_and_peak=np.array(rows))
+
+
 EXPERIMENTS = (
     Experiment(
         "architectures",
         "Synthetic slices (phantoms without their planted twins), split by virtual "
         "patient. Plain, residual and dense networks with the same number of 3x3 "
-        "convolutions, each at three budgets of parameters, trained from scratch for "
+        "convolutions, at three widths, trained from scratch for "
         "the same number of epochs. Each family's learning rate was chosen on "
-        "validation patients at the middle budget; the test patients were scored "
+        "validation patients at the middle width; the test patients were scored "
         "once. Intervals resample virtual patients.",
         run=run_architectures,
     ),
@@ -384,5 +432,13 @@ EXPERIMENTS = (
         "al. 2017; once plain and once multiplied by the BatchNorm's scale. Sizes of "
         "filters only; no image was used.",
         run=record_reuse,
+    ),
+    Experiment(
+        "training-memory",
+        "By how much a process grows that calls DenseNet121 (no classifier) in "
+        "training mode under TensorFlow's gradient tape, and at most until the "
+        "gradients are there: resident set size, eager mode, float32, on a CPU, each "
+        "size in a fresh process. Random weights, images of zeros.",
+        run=record_memory,
     ),
 )
