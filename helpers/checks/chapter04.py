@@ -29,7 +29,10 @@ FIELDS = (
     (
         [(3, 2), (3, 1)],
         7,
-        {5: "after a stride of 2, one step on the map is two pixels of the image."},
+        {
+            5: "after a stride of 2, one step on the map is two pixels of the image.",
+            9: "a layer's own stride does not widen what the layer itself sees.",
+        },
     ),
     (
         [(3, 1), (3, 2)],

@@ -288,9 +288,10 @@ def feature_reuse(model) -> list[tuple[np.ndarray, np.ndarray]]:
         for layer in model.layers
         if isinstance(layer, keras.layers.BatchNormalization | keras.layers.Conv2D)
     ]
+    to_numpy = keras.ops.convert_to_numpy
     # A BatchNorm stands before each 1x1 convolution, and works on the same maps.
     pairs = [
-        (np.array(norm.gamma), np.array(conv.kernel)[0, 0])
+        (to_numpy(norm.gamma), to_numpy(conv.kernel)[0, 0])
         for norm, conv in itertools.pairwise(layers)
         if isinstance(conv, keras.layers.Conv2D) and conv.kernel.shape[0] == 1
     ]
