@@ -236,3 +236,26 @@ def the_sources_shape(source, target, images):
 def test_the_check_of_the_transplant_names_the_mistake(answer, result, says, capsys):
     assert checks.ch4_transplant(answer) is result
     assert says in capsys.readouterr().out
+
+
+# --- what follows ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "says"),
+    [
+        (..., None, "Not yet"),
+        ({"c", "d", "f"}, True, "Right"),
+        (["C", "d", "F"], True, "Right"),
+        ("cdf", True, "Right"),
+        ({"a", "c", "d", "f"}, False, "a does not follow"),
+        ({"b", "c", "d", "f"}, False, "before any training"),
+        ({"c", "d", "e", "f"}, False, "which images"),
+        ({"d", "f"}, False, "c does follow"),
+        (set(), False, "c does follow"),
+        ({"x"}, False, "none of the letters"),
+    ],
+)
+def test_the_check_of_what_follows_names_the_sentence(answer, result, says, capsys):
+    assert checks.ch4_follows(answer) is result
+    assert says in capsys.readouterr().out

@@ -4,7 +4,7 @@ import numpy as np
 
 from .common import Hint, NotYet, exercise
 
-__all__ = ["ch4_block", "ch4_field", "ch4_transplant"]
+__all__ = ["ch4_block", "ch4_field", "ch4_follows", "ch4_transplant"]
 
 # DenseNet121's longest path, as (kernel, stride): the stem, then in each block a 1x1
 # and a 3x3 convolution a layer, with a 1x1 convolution and 2x2 pooling between blocks.
@@ -219,6 +219,31 @@ def ch4_transplant(answer) -> str:
             "the weights are right; what is returned is not the target's output."
         )
     return "same weights, same answer, though no layer has the same name."
+
+
+FOLLOWS = {"c", "d", "f"}
+STATEMENTS = {
+    "a": "think of two layers that change places.",
+    "b": "the gradient was measured before any training. What did that show of learning?",
+    "c": "look at the right end of block 4 in the heat map, and at its top row.",
+    "d": "what of the three goes with the area, and how many times does 64 x 64 fit?",
+    "e": "which images did the networks of this chapter see?",
+    "f": "what did the third call give, after the one in training mode?",
+}
+
+
+@exercise
+def ch4_follows(answer: set) -> str:
+    """Exercise 4.4: which sentences follow from what the chapter measured."""
+    letters = {str(letter).lower() for letter in answer}
+    if unknown := sorted(letters - set(STATEMENTS)):
+        raise Hint(f"{unknown[0]!r} is none of the letters a to f.")
+    for letter, hint in STATEMENTS.items():
+        if letter in letters - FOLLOWS:
+            raise Hint(f"{letter} does not follow: {hint}")
+        if letter in FOLLOWS - letters:
+            raise Hint(f"{letter} does follow: {hint}")
+    return "each of the three was measured here; the others would need other measuring."
 
 
 def _equal(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
