@@ -224,7 +224,7 @@ def ch4_transplant(answer) -> str:
 FOLLOWS = {"c", "d", "f"}
 STATEMENTS = {
     "a": "think of two layers that change places.",
-    "b": "the gradient was measured before any training. What did that show of learning?",
+    "b": "the gradient was measured before any training. What is known of learning?",
     "c": "look at the right end of block 4 in the heat map, and at its top row.",
     "d": "what of the three goes with the area, and how many times does 64 x 64 fit?",
     "e": "which images did the networks of this chapter see?",
