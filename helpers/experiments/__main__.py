@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{experiment.name} has nothing to choose: run it plainly."
             )
         if asked.choose:
-            choose(experiment)
+            (experiment.choose or choose)(experiment)
         else:
             experiment.run(experiment, asked.look_again)
     except CourseError as error:

@@ -29,6 +29,7 @@ class Experiment:
     name: str
     summary: str
     run: Callable[["Experiment", bool], None]
+    choose: Callable[["Experiment"], None] | None = None  # records.choose, if None
     candidates: tuple[dict, ...] = ()
     seeds: tuple[int, ...] = (SEED,)
     try_plan: Callable[["RealData", dict], np.ndarray] | None = None
