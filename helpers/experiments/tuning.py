@@ -18,7 +18,8 @@ from .shown import Part, Shown, ways_to_show
 
 WARM_UP = 0.05  # of the steps, in which the learning rate rises
 # What a plan may change without another compiled step.
-SET_LATER = ("num_epochs", "learning_rate", "copies", "mirrored")
+SET_LATER = ("num_epochs", "learning_rate", "copies", "mirrored", "first_seed")
+SET_LATER += ("preprocessing",)
 _COPY = 4  # this use of randomness among those of helpers.batches
 
 
@@ -140,9 +141,10 @@ def fine_tuned(
     num_classes = len(real.data.class_names)
     fixed = {key: value for key, value in plan.items() if key not in SET_LATER}
     network = _network(json.dumps(fixed, sort_keys=True), num_classes)
+    seed += plan.get("first_seed", 0)
     network.restart(seed)
     mirrored = np.flatnonzero(shown.mirror >= 0)
-    labels = np.empty(len(shown.features), int)
+    labels = np.zeros(len(shown.features), int)
     labels[: len(real.labels)] = real.labels
     labels[shown.mirror[mirrored]] = real.labels[mirrored]
     targets = np.eye(num_classes, dtype=np.float32)[labels]
@@ -156,6 +158,8 @@ def fine_tuned(
     label = f"{purpose}-seed{seed}-{digest[:12]}"
     history = {}
     for stage, inputs in (("head", shown.features), ("tail", shown.activations)):
+        if plan["num_epochs"][stage] == 0:
+            continue
         batches = DrawnBatches(
             ways, inputs, targets, part.fit, plan["batch_size"], seed
         )
