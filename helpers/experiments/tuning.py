@@ -18,8 +18,7 @@ from .shown import Part, Shown, ways_to_show
 
 WARM_UP = 0.05  # of the steps, in which the learning rate rises
 # What a plan may change without another compiled step.
-SET_LATER = ("num_epochs", "learning_rate", "copies", "mirrored", "first_seed")
-SET_LATER += ("preprocessing",)
+SET_LATER = ("num_epochs", "learning_rate", "copies", "first_seed", "preprocessing")
 _COPY = 4  # this use of randomness among those of helpers.batches
 
 
@@ -133,27 +132,18 @@ def fine_tuned(
 ) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, list[float]]]:
     """Train head, then tail, on `part.fit`; return (predict, history of the tail).
 
-    An epoch shows each slice once: with `plan["copies"]` through any of its files, with
-    `plan["mirrored"]` through a mirror image too. The last epoch counts: `part.val` is
-    only watched. `predict(rows)` returns probabilities [rows, k]. Checkpoints are in
-    the cache: a run that was cut off goes on.
+    An epoch shows each slice once: with `plan["copies"]` through any of its files. The
+    last epoch counts: `part.val` is only watched. `predict(rows)` returns probabilities
+    [rows, k]. Checkpoints are in the cache: a run that was cut off goes on.
     """
     num_classes = len(real.data.class_names)
     fixed = {key: value for key, value in plan.items() if key not in SET_LATER}
     network = _network(json.dumps(fixed, sort_keys=True), num_classes)
     seed += plan.get("first_seed", 0)
     network.restart(seed)
-    mirrored = np.flatnonzero(shown.mirror >= 0)
-    labels = np.zeros(len(shown.features), int)
-    labels[: len(real.labels)] = real.labels
-    labels[shown.mirror[mirrored]] = real.labels[mirrored]
-    targets = np.eye(num_classes, dtype=np.float32)[labels]
-    ways = ways_to_show(
-        real.rows["group"].to_numpy(int),
-        part.fit,
-        part.files if plan["copies"] else part.fit,
-        shown.mirror if plan["mirrored"] else np.full(len(real.labels), -1),
-    )
+    targets = np.eye(num_classes, dtype=np.float32)[real.labels]
+    files = part.files if plan["copies"] else part.fit
+    ways = ways_to_show(real.rows["group"].to_numpy(int), part.fit, files)
     digest = sha256(json.dumps(plan, sort_keys=True) + str(part.fit.tolist()))
     label = f"{purpose}-seed{seed}-{digest[:12]}"
     history = {}
