@@ -11,6 +11,7 @@ from keras import ops
 
 from helpers import config, densenet, training
 from helpers.batches import ImageBatches
+from helpers.checkpoint import create_variables
 
 from .real import RealData, imagenet_backbone
 from .records import sha256
@@ -19,7 +20,7 @@ from .shown import Part, Shown, ways_to_show
 WARM_UP = 0.05  # of the steps, in which the learning rate rises
 # What a plan may change without another compiled step.
 SET_LATER = ("num_epochs", "learning_rate", "copies", "first_seed", "preprocessing")
-_COPY = 4  # this use of randomness among those of helpers.batches
+_COPY = 5  # this use of randomness among those of helpers.batches
 
 
 class DrawnBatches(ImageBatches):
@@ -101,7 +102,7 @@ class Network:
         schedule = model.optimizer._learning_rate  # the property gives its value now
         schedule.peak.assign(plan["learning_rate"][stage])
         schedule.num_steps.assign(num_epochs * batches.per_epoch)
-        training.create_variables(model, batches)
+        create_variables(model, batches)
         for variable in model.optimizer.variables:
             variable.assign(ops.zeros_like(variable))
         return training.fit(model, batches, num_epochs, path, validation)
