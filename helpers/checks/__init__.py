@@ -10,3 +10,4 @@ from .chapter04 import *  # noqa: F403
 from .chapter06 import *  # noqa: F403
 from .chapter07 import *  # noqa: F403
 from .chapter08 import *  # noqa: F403
+from .chapter09 import *  # noqa: F403

@@ -1,10 +1,28 @@
 """Every experiment there is, by name."""
 
-from . import architectures, folds, ladder, official, phantoms
+from . import (
+    ablations,
+    architectures,
+    folds,
+    ladder,
+    official,
+    phantoms,
+    recipe,
+    seed_recipe,
+)
 from .records import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for module in (official, folds, architectures, ladder, phantoms)
+    for module in (
+        official,
+        folds,
+        architectures,
+        ladder,
+        phantoms,
+        recipe,
+        seed_recipe,
+        ablations,
+    )
     for experiment in module.EXPERIMENTS
 }
