@@ -1,10 +1,10 @@
 """Every experiment there is, by name."""
 
-from . import architectures, folds, ladder, official, phantoms
+from . import architectures, backbone, folds, ladder, official, phantoms
 from .records import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for module in (official, folds, architectures, ladder, phantoms)
+    for module in (official, folds, architectures, ladder, phantoms, backbone)
     for experiment in module.EXPERIMENTS
 }
