@@ -186,8 +186,12 @@ def make(num_slices: int, seed: int):
 
 
 def shard(number: int) -> dict[str, np.ndarray]:
-    """Return images, masks and targets of one shard, made once and then cached."""
-    path = cache_dir() / "pretrain" / f"shard-{number:02d}-v{phantom.VERSION}.npz"
+    """Return images, masks and targets of one shard, made once and then cached.
+
+    The name holds no version of the phantoms: training that was cut off goes on with
+    the slices it began with.
+    """
+    path = cache_dir() / "pretrain" / f"shard-{number:02d}.npz"
     if not path.exists():
         from helpers.densenet import whole_file  # Keras: eight seconds
 
