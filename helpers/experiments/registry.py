@@ -3,6 +3,7 @@
 from . import (
     ablations,
     architectures,
+    backbone,
     folds,
     ladder,
     official,
@@ -17,12 +18,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     for module in (
         official,
         folds,
+        ablations,
         architectures,
+        backbone,
         ladder,
         phantoms,
         recipe,
         seed_recipe,
-        ablations,
     )
     for experiment in module.EXPERIMENTS
 }
