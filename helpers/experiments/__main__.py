@@ -46,12 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     experiment = EXPERIMENTS[asked.name]
     try:
-        if asked.choose and not experiment.candidates:
+        if asked.choose and not (experiment.candidates or experiment.choose):
             raise CourseError(
                 f"{experiment.name} has nothing to choose: run it plainly."
             )
         if asked.choose:
-            choose(experiment)
+            (experiment.choose or choose)(experiment)
         else:
             experiment.run(experiment, asked.look_again)
     except CourseError as error:

@@ -1,0 +1,588 @@
+"""Does transfer help? Learning curves over labelled patients, on the real images.
+
+Every run scores the same slices: figshare's, in folds 3 and 4 of the manifest. It
+learns from patients of folds 0 to 2. Plans are chosen by learning from folds 0 and 1
+and validating on fold 2.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from helpers import config, evaluation, recorded
+from helpers.audit import manifest
+
+from .records import (
+    PLANS,
+    Experiment,
+    committed_plan,
+    info,
+    next_look,
+    sha256,
+    write,
+)
+from .slices import (
+    CLASSES,
+    FITTED,
+    PIXELS,
+    SCORED,
+    VALIDATED,
+    Slices,
+    load_slices,
+    views,
+    weights_of,
+)
+
+SIZES = (6, 12, 24, 48, 96)  # labelled patients, a third of them of each class
+DRAWS = (0, 1, 2, 3, 4)
+TRIED_SIZES = (12, 48)
+BATCH_SIZE = 32
+# Optimizer steps at each size: they grow as the square root of the patients, so that
+# few patients are seen more often, and many are not seen for ever.
+STEPS = {6: 60, 12: 85, 24: 120, 48: 170, 96: 240}
+SCRATCH_FACTOR = 4  # a network that starts from nothing gets four times the steps
+SCRATCH_PIXELS = 64
+
+Fit = Callable[[np.ndarray, int, int], Callable[[np.ndarray], np.ndarray]]
+
+
+def draw(slices: Slices, folds: tuple[int, ...], size: int, seed: int) -> np.ndarray:
+    """Return the slices of `size` patients, as many of each class, as sorted indices.
+
+    The same seed shuffles the patients of a class in the same way, so a smaller draw is
+    part of a larger one, and every arm learns from the same patients.
+    """
+    pool = slices.of_folds(folds)
+    chosen = []
+    for label in range(len(CLASSES)):
+        patients = np.unique(slices.patient[pool][slices.labels[pool] == label])
+        order = np.random.default_rng((seed, label)).permutation(patients)
+        chosen.append(order[: size // len(CLASSES)])
+    return pool[np.isin(slices.patient[pool], np.concatenate(chosen))]
+
+
+# --- what is tried --------------------------------------------------------------------
+
+
+def probe(features: np.ndarray, labels: np.ndarray, C: float):
+    """Fit a logistic regression on standardised features."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regression = LogisticRegression(C=C, max_iter=5000)
+    return make_pipeline(StandardScaler(), regression).fit(features, labels)
+
+
+def head_of(fitted) -> list[np.ndarray]:
+    """Return a fitted probe as the kernel and bias of a Dense layer."""
+    scaler, regression = fitted[0], fitted[-1]
+    kernel = (regression.coef_ / scaler.scale_).T
+    return [kernel, regression.intercept_ - scaler.mean_ @ kernel]
+
+
+def fit_frozen(slices: Slices, seen: dict, plan: dict) -> Fit:
+    """Return what fits a linear probe on the frozen network's features."""
+
+    def fit(rows: np.ndarray, size: int, seed: int):
+        fitted = probe(seen["relu"][rows], slices.labels[rows], plan["C"])
+        return lambda asked: fitted.predict_proba(seen["relu"][asked])
+
+    return fit
+
+
+def tail_model(backbone: str, boundary: str, norm_trains: bool, head_rate: float):
+    """Build the part behind a boundary with a head for three classes, compiled.
+
+    `norm_trains`: leave BatchNormalization in training mode. `head_rate`: how many
+    times the block's learning rate the head gets.
+    """
+    import keras
+
+    from helpers import densenet
+
+    class Adam(keras.optimizers.AdamW):
+        def update_step(self, gradient, variable, learning_rate):
+            if "head" in variable.path:
+                learning_rate = learning_rate * head_rate
+            super().update_step(gradient, variable, learning_rate)
+
+    full = densenet.backbone(weights_of(backbone)[0], pixels=PIXELS)
+    _, tail = densenet.split_at(full, boundary)
+    densenet.set_frozen(tail, tail.layers[0].name)
+    if norm_trains:
+        for layer in tail.layers[1:]:
+            layer.trainable = True
+    pooled = keras.layers.GlobalAveragePooling2D()(tail.output)
+    head = keras.layers.Dense(len(CLASSES), activation="softmax", name="head")
+    model = keras.Model(tail.input, head(pooled))
+    model.compile(Adam(1e-4, weight_decay=1e-4), "sparse_categorical_crossentropy")
+    return model
+
+
+def fit_model(
+    model,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    rate: float,
+    factor: int,
+    prepare: Callable[[np.ndarray, int], None],
+) -> Fit:
+    """Return what trains a compiled model from its first weights, again and again.
+
+    TensorFlow traces it once. `prepare`: (rows, seed) sets what is not to start from
+    the first weights. The learning rate rises to `rate` over a tenth of the steps and
+    falls along half a cosine. Fewer images than a batch are repeated.
+    """
+    import keras
+
+    from helpers.batches import ImageBatches
+
+    first = model.get_weights()
+    model.optimizer.build(model.trainable_variables)
+    untouched = [np.array(variable) for variable in model.optimizer.variables]
+
+    def fit(rows: np.ndarray, size: int, seed: int):
+        model.set_weights(first)
+        for variable, value in zip(model.optimizer.variables, untouched, strict=True):
+            variable.assign(value)
+        prepare(rows, seed)
+        rows = np.resize(rows, max(len(rows), BATCH_SIZE))
+        stream = ImageBatches(inputs, labels, rows, BATCH_SIZE, seed)
+        num_steps = STEPS[size] * factor
+        rising = num_steps // 10
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0, num_steps - rising, warmup_target=rate, warmup_steps=rising
+        )
+        for step in range(num_steps):
+            model.optimizer.learning_rate = float(schedule(step))
+            model.train_on_batch(*stream[step])
+        return lambda asked: model.predict(inputs[asked], batch_size=64, verbose=0)
+
+    return fit
+
+
+def redraw(weights: list, seed: int) -> None:
+    """Fill the kernels among `weights` as He et al. 2015 do, from the seed."""
+    rng = np.random.default_rng(seed)
+    for weight in weights:
+        if weight.path.endswith("kernel"):
+            shape = tuple(weight.shape)
+            spread = np.sqrt(2 / np.prod(shape[:-1]))
+            weight.assign(spread * rng.standard_normal(shape, np.float32))
+
+
+def fit_fine_tuned(slices: Slices, seen: dict, plan: dict) -> Fit:
+    """Return what fits a probe and trains on from there, with the last dense block."""
+    model = tail_model(plan["backbone"], "pool4_pool", norm_trains=False, head_rate=1)
+
+    def head_first(rows: np.ndarray, seed: int):
+        fitted = probe(seen["relu"][rows], slices.labels[rows], plan["C"])
+        model.get_layer("head").set_weights(head_of(fitted))
+
+    maps, rate = seen["pool4_pool map"], plan["learning_rate"]
+    return fit_model(model, maps, slices.labels, rate, 1, head_first)
+
+
+def small_network():
+    """Build four convolutions with BatchNormalization for 64 px, 98,000 parameters."""
+    import keras
+
+    from helpers import batches
+
+    grey = keras.Input((SCRATCH_PIXELS, SCRATCH_PIXELS), dtype="uint8")
+    x = batches.preprocess(grey)
+    for width in (16, 32, 64, 128):
+        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+        x = keras.layers.BatchNormalization(momentum=0.9)(x)
+        x = keras.layers.MaxPooling2D()(keras.layers.ReLU()(x))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(len(CLASSES), activation="softmax", name="head")(x)
+    model = keras.Model(grey, x)
+    optimizer = keras.optimizers.AdamW(1e-3, weight_decay=1e-4)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    return model
+
+
+def fit_scratch(slices: Slices, seen: dict, plan: dict) -> Fit:
+    """Return what trains the small network from random weights, all of it."""
+    from helpers import probes
+
+    small = probes.thumbnails(slices.images, SCRATCH_PIXELS).astype(np.uint8)
+    model, rate = small_network(), plan["learning_rate"]
+    return fit_model(
+        model,
+        small,
+        slices.labels,
+        rate,
+        SCRATCH_FACTOR,
+        lambda rows, seed: redraw(model.trainable_weights, seed),
+    )
+
+
+ARMS = {
+    "frozen": fit_frozen,
+    "fine-tuned": fit_fine_tuned,
+    "from scratch": fit_scratch,
+}
+PROBE_PLANS = tuple({"C": C} for C in (0.0001, 0.001, 0.01, 0.1, 1.0))
+RATES = (3e-5, 1e-4, 3e-4, 1e-3)
+
+
+def candidates_of(arm: str, backbone: str) -> Iterator[dict]:
+    """Yield the plans that are compared for one arm; a fine-tuning needs a C too."""
+    if arm == "frozen":
+        yield from PROBE_PLANS
+    elif arm == "fine-tuned":
+        yield from ({"backbone": backbone, "learning_rate": rate} for rate in RATES)
+    else:
+        yield from ({"learning_rate": rate} for rate in (3e-4, 1e-3, 3e-3))
+
+
+# --- choosing and scoring -------------------------------------------------------------
+
+
+def arms_of(experiment: Experiment) -> tuple[str, tuple[str, ...]]:
+    """Return the backbone of a learning curve and its arms, from its name."""
+    backbone = experiment.name.rpartition("-")[2]
+    if backbone == "scratch":
+        return "none", ("from scratch",)
+    return backbone, ("frozen", "fine-tuned")
+
+
+def choose_curve(experiment: Experiment) -> None:
+    """Compare candidates by log loss on fold 2, after learning from folds 0 and 1."""
+    slices = load_slices()
+    backbone, arms = arms_of(experiment)
+    seen = views(slices, backbone) if backbone != "none" else {}
+    val = slices.of_folds(VALIDATED)
+    chosen, table = {}, []
+    for arm in arms:
+        for candidate in candidates_of(arm, backbone):
+            started = time.perf_counter()
+            plan = {"C": chosen.get("frozen", {}).get("C")} | candidate
+            fit = ARMS[arm](slices, seen, plan)
+            scores = []
+            for size in TRIED_SIZES:
+                predict = fit(draw(slices, FITTED, size, seed=0), size, 0)
+                probabilities, labels = predict(val), slices.labels[val]
+                f1 = evaluation.macro_f1(labels, probabilities.argmax(axis=1))
+                scores.append((evaluation.log_loss(labels, probabilities), f1))
+            log_loss, macro_f1 = np.mean(scores, axis=0)
+            row = {"log_loss": float(log_loss), "macro_f1": float(macro_f1)}
+            table.append({"arm": arm, "plan": plan, "validation": row})
+            seconds = time.perf_counter() - started
+            print(f"{arm} {plan}: {row}, {seconds:.0f} s", flush=True)
+        best = [row for row in table if row["arm"] == arm]
+        best = min(best, key=lambda row: row["validation"]["log_loss"])
+        chosen[arm] = {k: v for k, v in best["plan"].items() if v is not None}
+    write_plan(
+        experiment,
+        chosen,
+        "lowest log loss on fold 2 of the manifest, mean over 12 and 48 patients of "
+        "folds 0 and 1",
+        table,
+    )
+
+
+def write_plan(
+    experiment: Experiment, chosen: dict, chosen_by: str, candidates: list
+) -> None:
+    """Write a plan, to be committed before anything is scored."""
+    plan = {
+        "name": experiment.name,
+        "split": f"learn from folds 0 to 2, score folds {SCORED[0]} and {SCORED[1]}",
+        "chosen": chosen,
+        "chosen_by": chosen_by,
+        "seeds": list(experiment.seeds),
+        "candidates": candidates,
+    }
+    path = PLANS / f"{experiment.name}.json"
+    path.write_text(json.dumps(plan, indent=1) + "\n")
+    print(f"Plan written to {path}. Commit it, then run: {experiment.name}")
+
+
+def kept(name: str, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return an array from the cache, or compute it and keep it: runs are cut off."""
+    from helpers.densenet import whole_file
+
+    path = config.cache_dir() / "transfer" / name / f"{key}.npy"
+    if not path.exists():
+        array = compute()
+        with whole_file(path) as file:
+            np.save(file, array)
+    return np.load(path)
+
+
+def run_curve(experiment: Experiment, look_again: bool) -> None:
+    """Train every arm with every number of patients and every draw; score and record.
+
+    Cut off, it goes on where it was: each training's predictions are kept.
+    """
+    plan, plan_sha256 = committed_plan(experiment.name)
+    looks = next_look(experiment.name, look_again)
+    started = time.perf_counter()
+    slices = load_slices()
+    backbone, arms = arms_of(experiment)
+    seen = views(slices, backbone) if backbone != "none" else {}
+    scored, pool = slices.of_folds(SCORED), (*FITTED, *VALIDATED)
+    place = f"{experiment.name}-{plan_sha256[:12]}"
+    found, num_images = [], {}
+    for arm in arms:
+        fit, sizes = ARMS[arm](slices, seen, plan["chosen"][arm]), []
+        for size in SIZES:
+            draws = []
+            for seed in plan["seeds"]:
+                rows = draw(slices, pool, size, seed)
+                num_images.setdefault(str(size), {})[str(seed)] = len(rows)
+
+                def compute(rows=rows, size=size, seed=seed, fit=fit):
+                    return fit(rows, size, seed)(scored)
+
+                key = f"{arm}-{size}-{seed}"
+                draws.append(kept(place, key.replace(" ", "-"), compute))
+            sizes.append(draws)
+            print(f"{arm}, {size}: {time.perf_counter() - started:.0f} s", flush=True)
+        found.append(sizes)
+    record(
+        experiment,
+        slices,
+        plan=plan,
+        plan_sha256=plan_sha256,
+        looks=looks,
+        weights="none" if backbone == "none" else weights_of(backbone)[1],
+        seconds=time.perf_counter() - started,
+        extra={"patients": list(SIZES), "num_fit": num_images},
+        arms=arms,
+        conditions=SIZES,
+        probabilities=np.array(found),
+    )
+
+
+def record(
+    experiment: Experiment,
+    slices: Slices,
+    plan: dict,
+    plan_sha256: str,
+    looks: int,
+    weights: str,
+    seconds: float,
+    extra: dict,
+    arms: tuple[str, ...],
+    conditions: tuple,
+    probabilities: np.ndarray,
+) -> None:
+    """Write a record whose probabilities are [arms, conditions, draws, n, classes]."""
+    scored = slices.of_folds(SCORED)
+    arrays = {
+        "filenames": slices.filenames[scored],
+        "labels": slices.labels[scored].astype(np.int8),
+        "class_names": np.array(CLASSES),
+        "fold": slices.fold[scored].astype(np.int8),
+        "groups": slices.patient[scored].astype(np.int32),
+        "arms": np.array(arms),
+        "conditions": np.array([str(c) for c in conditions]),
+        "scored": probabilities.astype(np.float16),
+    }
+    about = info(
+        experiment,
+        slices.description(),
+        protocol=experiment.summary,
+        wall_seconds=seconds,
+        weights=weights,
+    )
+    about |= {
+        "manifest_sha256": sha256(manifest.PATH.read_text()),
+        "plan_sha256": plan_sha256,
+        "plan": plan["chosen"],
+        "looks": looks,
+        "seeds": plan["seeds"],
+        "num_scored": len(scored),
+        "num_patients_scored": len(np.unique(slices.patient[scored])),
+        **extra,
+        "results": results_of(recorded.Run({}, arrays)),
+    }
+    write(about, **arrays)
+
+
+def results_of(run: recorded.Run) -> dict:
+    """Compute what a record of arms states: {arm: {condition: macro_f1, ...}}.
+
+    macro_f1 and recall are means over draws; ci95 resamples the scored patients.
+    """
+    labels, stated = run.labels.astype(int), {}
+    for arm, conditions in zip(run.arrays["arms"], run.arrays["scored"], strict=True):
+        rows = zip(run.arrays["conditions"], conditions, strict=True)
+        stated[str(arm)] = {str(name): scores(run, labels, p) for name, p in rows}
+    return stated
+
+
+def scores(run: recorded.Run, labels: np.ndarray, probabilities: np.ndarray) -> dict:
+    """Return macro-F1 of several draws [draws, n, k] with its interval, and recalls."""
+    found = evaluation.metrics(
+        labels, probabilities.astype(float), run.class_names, run.groups, 1000
+    )
+    return {
+        "macro_f1": found["macro_f1"],
+        "per_draw": found["per_seed"]["macro_f1"],
+        "ci95": found["ci95"]["macro_f1"],
+        "accuracy": found["accuracy"],
+        "recall": found["recall"],
+    }
+
+
+# --- recipes, one change at a time ----------------------------------------------------
+
+RECIPES = {
+    # boundary, BatchNormalization trains, how many times faster the head, head first
+    "last 16 layers, head first": ("pool4_pool", False, 1, True),
+    "all at once": ("pool4_pool", False, 1, False),
+    "BatchNorm in training mode": ("pool4_pool", True, 1, True),
+    "head 10 times as fast": ("pool4_pool", False, 10, True),
+    "last 4 layers, head first": ("conv5_block12_concat", False, 1, True),
+    "last 40 layers, head first": ("pool3_pool", False, 1, True),
+}
+HEAD_ONLY = "head only"
+RECIPE_PATIENTS, RECIPE_DRAWS = 24, (0, 1, 2)
+
+
+def choose_recipes(experiment: Experiment) -> None:
+    """Take over the plan of the learning curve: one thing is changed at a time."""
+    plan, _ = committed_plan("transfer-curve-imagenet")
+    chosen = {
+        "C": plan["chosen"]["frozen"]["C"],
+        "learning_rate": plan["chosen"]["fine-tuned"]["learning_rate"],
+        "patients": RECIPE_PATIENTS,
+    }
+    why = "nothing was compared: taken from the plan of transfer-curve-imagenet"
+    write_plan(experiment, chosen, why, [])
+
+
+def inputs_behind(boundary: str, seen: dict) -> np.ndarray:
+    """Return every slice's activations at a boundary, float32 [n, ...]."""
+    from helpers import densenet
+
+    if f"{boundary} map" in seen:
+        return seen[f"{boundary} map"]
+    full = densenet.backbone(weights_of("imagenet")[0], pixels=PIXELS)
+    _, tail = densenet.split_at(full, "pool4_pool")
+    between, _ = densenet.split_at(tail, boundary)
+    return between.predict(seen["pool4_pool map"], batch_size=64, verbose=0)
+
+
+def run_recipes(experiment: Experiment, look_again: bool) -> None:
+    """Train each recipe on the same draws; record scores and how features moved."""
+    import keras
+
+    plan, plan_sha256 = committed_plan(experiment.name)
+    looks = next_look(experiment.name, look_again)
+    chosen, started = plan["chosen"], time.perf_counter()
+    slices = load_slices()
+    seen = views(slices, "imagenet")
+    scored, pool = slices.of_folds(SCORED), (*FITTED, *VALIDATED)
+    place = f"{experiment.name}-{plan_sha256[:12]}"
+    size = chosen["patients"]
+    draws = {seed: draw(slices, pool, size, seed) for seed in plan["seeds"]}
+    frozen = fit_frozen(slices, seen, chosen)
+    found = [[frozen(rows, size, seed)(scored) for seed, rows in draws.items()]]
+    moved = {HEAD_ONLY: [0.0] * len(draws)}
+    for name, (boundary, norm_trains, head_rate, head_first) in RECIPES.items():
+
+        def compute(
+            boundary=boundary,
+            norm_trains=norm_trains,
+            head_rate=head_rate,
+            head_first=head_first,
+        ):
+            model = tail_model("imagenet", boundary, norm_trains, head_rate)
+            pooled = keras.Model(model.input, model.get_layer("head").input)
+            inputs = inputs_behind(boundary, seen)
+
+            def prepare(rows: np.ndarray, seed: int):
+                head = model.get_layer("head")
+                if head_first:
+                    fitted = probe(seen["relu"][rows], slices.labels[rows], chosen["C"])
+                    head.set_weights(head_of(fitted))
+                else:
+                    redraw(head.trainable_weights, seed)
+
+            rate = chosen["learning_rate"]
+            fit = fit_model(model, inputs, slices.labels, rate, 1, prepare)
+            answers = []
+            for seed, rows in draws.items():
+                probabilities = fit(rows, size, seed)(scored)
+                after = pooled.predict(inputs[scored], batch_size=64, verbose=0)
+                change = np.linalg.norm(after - seen["relu"][scored], axis=1)
+                change = change / np.linalg.norm(seen["relu"][scored], axis=1)
+                answers.append(np.column_stack([probabilities, change]))
+            return np.array(answers)
+
+        answers = kept(place, name.replace(" ", "-"), compute)
+        found.append(list(answers[..., :-1]))
+        moved[name] = answers[..., -1].mean(axis=1).tolist()
+        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+    record(
+        experiment,
+        slices,
+        plan=plan,
+        plan_sha256=plan_sha256,
+        looks=looks,
+        weights=weights_of("imagenet")[1],
+        seconds=time.perf_counter() - started,
+        extra={
+            "num_fit": {str(seed): len(rows) for seed, rows in draws.items()},
+            "features_moved": moved,
+        },
+        arms=(HEAD_ONLY, *RECIPES),
+        conditions=(size,),
+        probabilities=np.array(found)[:, None],
+    )
+
+
+_CURVE = (
+    "Figshare's slices (three tumor classes, one file a slice, patients known), 96 px. "
+    "Learns from 6 to 96 patients of the manifest's folds 0 to 2, as many of each "
+    "class, in five nested draws; always scores the same slices, folds 3 and 4, no "
+    "patient of which it has seen. No augmentation. Intervals resample the scored "
+    "patients and average over draws. "
+)
+_BOTH = (
+    "Frozen: logistic regression on the pooled features of the frozen DenseNet121. "
+    "Fine-tuned: that regression as the head, then head and last dense block trained "
+    "on from there on cached activations, BatchNormalization in inference mode. "
+)
+
+EXPERIMENTS = (
+    *(
+        Experiment(
+            f"transfer-curve-{backbone}",
+            f"{_CURVE}{_BOTH}Weights: {backbone}.",
+            run=run_curve,
+            seeds=DRAWS,
+            choose=choose_curve,
+        )
+        for backbone in ("imagenet", "random", "bundled")
+    ),
+    Experiment(
+        "transfer-curve-scratch",
+        f"{_CURVE}From scratch: a small network of four convolutions (64 px), trained "
+        "as a whole from random weights that depend on the seed, with four times the "
+        "steps of the others.",
+        run=run_curve,
+        seeds=DRAWS,
+        choose=choose_curve,
+    ),
+    Experiment(
+        "transfer-recipes",
+        "Ways to fine-tune, one change at a time, from ImageNet's weights, 96 px, 24 "
+        "patients, three draws; images, folds, scored slices and intervals as in "
+        "transfer-curve-imagenet, with its learning rate and C. features_moved: mean "
+        "distance of the scored slices' pooled features from where they were, as a "
+        "share of their length.",
+        run=run_recipes,
+        seeds=RECIPE_DRAWS,
+        choose=choose_recipes,
+    ),
+)
