@@ -88,6 +88,6 @@ def filter_table(kernel: np.ndarray) -> pd.DataFrame:
             "grey": 3 * (grey**2).sum(axis=(0, 1)) / squares,
             "frequency": np.hypot(down, right).ravel()[peak],
             "orientation": angle % 180,
-            "oriented": np.abs(turns @ flat) / flat.sum(axis=0),
+            "oriented": np.abs(turns @ flat) / np.maximum(flat.sum(axis=0), 1e-30),
         }
     )
