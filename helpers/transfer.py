@@ -29,33 +29,36 @@ def layer_costs(model: keras.Model) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index("layer")
 
 
-def freeze_costs(model: keras.Model, boundary: str, num_epochs: int) -> dict:
-    """Return what training behind a boundary costs, an image.
+def freeze_costs(
+    model: keras.Model, boundary: str, num_epochs: int, pixels: int
+) -> dict[str, float]:
+    """Return what training behind a boundary costs, for one image of this size.
 
     Keys: trainable (parameters), stored_megabytes (the boundary's output, kept once for
     all epochs), training_megabytes (outputs that backpropagation needs, behind it),
     gigaoperations (multiply-adds of `num_epochs` epochs on stored activations: once
     through the frozen part, then three times a forward pass through the rest, since
-    backward costs about two), whole_gigaoperations (the same with nothing frozen).
-    Raises `CourseError` for a layer that is not there.
+    backward costs about two), share (of the gigaoperations with nothing frozen).
+    Outputs and work are scaled from the model's own image size, exactly for multiples
+    of 32. Raises `CourseError` for a layer that is not there.
     """
     costs = layer_costs(model)
     if boundary not in costs.index:
-        raise CourseError(f"{boundary!r} is not a layer of {model.name}.")
+        raise CourseError(
+            f"{boundary!r} is not a layer of {model.name}; for DenseNet121 expected "
+            "conv1_relu, pool2_pool, pool3_pool, pool4_pool, relu, or another."
+        )
+    larger = (pixels / model.input_shape[1]) ** 2
     place = costs.index.get_loc(boundary)
     before, behind = costs.iloc[: place + 1], costs.iloc[place + 1 :]
-    work = before["multiply_adds"].sum() + (
-        3 * num_epochs * behind["multiply_adds"].sum()
-    )
+    work = 3 * num_epochs * behind["multiply_adds"].sum()
+    work += before["multiply_adds"].sum()
     return {
         "trainable": int(behind["parameters"].sum()),
-        "stored_megabytes": BYTES * int(costs.loc[boundary, "outputs"]) / 1e6,
-        "training_megabytes": BYTES * int(behind["outputs"].sum()) / 1e6,
-        "gigaoperations": int(work) / 1e9,
-        "whole_gigaoperations": 3
-        * num_epochs
-        * int(costs["multiply_adds"].sum())
-        / 1e9,
+        "stored_megabytes": larger * BYTES * costs.loc[boundary, "outputs"] / 1e6,
+        "training_megabytes": larger * BYTES * behind["outputs"].sum() / 1e6,
+        "gigaoperations": larger * work / 1e9,
+        "share": work / (3 * num_epochs * costs["multiply_adds"].sum()),
     }
 
 

@@ -58,14 +58,20 @@ def test_a_layers_work_is_its_weights_at_every_place(model):
 
 
 def test_frozen_layers_work_once_and_the_rest_three_times_an_epoch(model):
-    costs = transfer.freeze_costs(model, "norm", num_epochs=10)
+    costs = transfer.freeze_costs(model, "norm", num_epochs=10, pixels=8)
     assert costs["trainable"] == 20
     assert costs["gigaoperations"] == pytest.approx((108 * 64 + 30 * 320) / 1e9)
-    assert costs["whole_gigaoperations"] == pytest.approx(30 * (108 * 64 + 320) / 1e9)
+    assert costs["share"] == pytest.approx((6912 + 9600) / (30 * (6912 + 320)))
     assert costs["stored_megabytes"] == pytest.approx(4 * 256 / 1e6)
     assert costs["training_megabytes"] == pytest.approx(4 * 80 / 1e6)
 
 
+def test_an_image_twice_as_wide_costs_four_times_as_much(model):
+    small, large = (transfer.freeze_costs(model, "one", 1, side) for side in (8, 16))
+    assert large["gigaoperations"] == pytest.approx(4 * small["gigaoperations"])
+    assert large["trainable"] == small["trainable"]
+
+
 def test_a_boundary_that_is_not_there_is_named(model):
     with pytest.raises(CourseError, match="'two_and_a_half' is not a layer"):
-        transfer.freeze_costs(model, "two_and_a_half", 1)
+        transfer.freeze_costs(model, "two_and_a_half", 1, 8)
