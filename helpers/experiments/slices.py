@@ -1,5 +1,6 @@
 """Figshare's slices, whose patients are known, and what networks make of them."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,16 +96,19 @@ def views(slices: Slices, backbone: str) -> dict[str, np.ndarray]:
     Of `LAYERS` the output's mean over the image, float32 [n, channels]; of `BOUNDARIES`
     the output itself too, as "pool4_pool map", float32 [n, side, side, channels].
     """
-    import keras
-
-    from helpers import batches, densenet
-
-    model = densenet.backbone(weights_of(backbone)[0], pixels=PIXELS)
-    key = densenet._key(model, slices.images)
-    path = Path(config.cache_dir() / "views" / f"{backbone}-{PIXELS}-{key}.npz")
+    source, name = weights_of(backbone)
+    weights = Path(config.weights_setting() if source == "auto" else source)
+    content = weights.read_bytes() if weights.is_file() else name.encode()
+    key = hashlib.sha256(slices.fingerprint.encode() + content).hexdigest()[:16]
+    path = config.cache_dir() / "views" / f"{backbone}-{PIXELS}-{key}.npz"
     if path.exists():
         with np.load(path) as file:
             return dict(file)
+    import keras  # ten seconds, and only the first time needs it
+
+    from helpers import batches, densenet
+
+    model = densenet.backbone(source, pixels=PIXELS)
     grey = keras.Input((PIXELS, PIXELS), dtype="uint8")
     pool = keras.layers.GlobalAveragePooling2D
     layers = {name: model.get_layer(name).output for name in (*LAYERS, *BOUNDARIES)}
