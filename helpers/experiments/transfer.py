@@ -37,7 +37,7 @@ from .slices import (
 
 SIZES = (6, 15, 36, 90)  # labelled patients, a third of them of each class
 DRAWS = (0, 1, 2)
-TRIED_SIZES = (36,)
+TRIED = 36
 BATCH_SIZE = 32
 # Optimizer steps at each size: they grow as the square root of the patients, so that
 # few patients are seen more often, and many are not seen for ever.
@@ -45,7 +45,8 @@ STEPS = {6: 40, 15: 60, 36: 95, 90: 150}
 SCRATCH_FACTOR = 4  # a network that starts from nothing gets four times the steps
 SCRATCH_PIXELS = 64
 
-Fit = Callable[[np.ndarray, int, int], Callable[[np.ndarray], np.ndarray]]
+# (rows, patients, seed, plan) -> what predicts
+Fit = Callable[[np.ndarray, int, int, dict], Callable[[np.ndarray], np.ndarray]]
 
 
 def draw(slices: Slices, folds: tuple[int, ...], size: int, seed: int) -> np.ndarray:
@@ -83,10 +84,10 @@ def head_of(fitted) -> list[np.ndarray]:
     return [kernel, regression.intercept_ - scaler.mean_ @ kernel]
 
 
-def fit_frozen(slices: Slices, seen: dict, plan: dict) -> Fit:
+def fit_frozen(slices: Slices, seen: dict, backbone: str) -> Fit:
     """Return what fits a linear probe on the frozen network's features."""
 
-    def fit(rows: np.ndarray, size: int, seed: int):
+    def fit(rows: np.ndarray, size: int, seed: int, plan: dict):
         fitted = probe(seen["relu"][rows], slices.labels[rows], plan["C"])
         return lambda asked: fitted.predict_proba(seen["relu"][asked])
 
@@ -130,15 +131,14 @@ def fit_model(
     model,
     inputs: np.ndarray,
     labels: np.ndarray,
-    rate: float,
     factor: int,
-    prepare: Callable[[np.ndarray, int], None],
+    prepare: Callable[[np.ndarray, int, dict], None],
 ) -> Fit:
     """Return what trains a compiled model from its first weights, again and again.
 
-    TensorFlow traces it once. `prepare`: (rows, seed) sets what is not to start from
-    the first weights. The learning rate rises to `rate` over a tenth of the steps and
-    falls along half a cosine. Fewer images than a batch are repeated.
+    TensorFlow traces it once. `prepare`: (rows, seed, plan) sets what is not to start
+    from the first weights. The learning rate rises to the plan's over a tenth of the
+    steps and falls along half a cosine. Fewer images than a batch are repeated.
     """
     import keras
 
@@ -148,17 +148,20 @@ def fit_model(
     model.optimizer.build(model.trainable_variables)
     untouched = [np.array(variable) for variable in model.optimizer.variables]
 
-    def fit(rows: np.ndarray, size: int, seed: int):
+    def fit(rows: np.ndarray, size: int, seed: int, plan: dict):
         model.set_weights(first)
         for variable, value in zip(model.optimizer.variables, untouched, strict=True):
             variable.assign(value)
-        prepare(rows, seed)
+        prepare(rows, seed, plan)
         rows = np.resize(rows, max(len(rows), BATCH_SIZE))
         stream = ImageBatches(inputs, labels, rows, BATCH_SIZE, seed)
         num_steps = STEPS[size] * factor
         rising = num_steps // 10
         schedule = keras.optimizers.schedules.CosineDecay(
-            0.0, num_steps - rising, warmup_target=rate, warmup_steps=rising
+            0.0,
+            num_steps - rising,
+            warmup_target=plan["learning_rate"],
+            warmup_steps=rising,
         )
         for step in range(num_steps):
             model.optimizer.learning_rate = float(schedule(step))
@@ -178,16 +181,15 @@ def redraw(weights: list, seed: int) -> None:
             weight.assign(spread * rng.standard_normal(shape, np.float32))
 
 
-def fit_fine_tuned(slices: Slices, seen: dict, plan: dict) -> Fit:
+def fit_fine_tuned(slices: Slices, seen: dict, backbone: str) -> Fit:
     """Return what fits a probe and trains on from there, with the last dense block."""
-    model = tail_model(plan["backbone"], "pool4_pool", norm_trains=False, head_rate=1)
+    model = tail_model(backbone, "pool4_pool", norm_trains=False, head_rate=1)
 
-    def head_first(rows: np.ndarray, seed: int):
+    def head_first(rows: np.ndarray, seed: int, plan: dict):
         fitted = probe(seen["relu"][rows], slices.labels[rows], plan["C"])
         model.get_layer("head").set_weights(head_of(fitted))
 
-    maps, rate = seen["pool4_pool map"], plan["learning_rate"]
-    return fit_model(model, maps, slices.labels, rate, 1, head_first)
+    return fit_model(model, seen["pool4_pool map"], slices.labels, 1, head_first)
 
 
 def small_network():
@@ -210,20 +212,17 @@ def small_network():
     return model
 
 
-def fit_scratch(slices: Slices, seen: dict, plan: dict) -> Fit:
+def fit_scratch(slices: Slices, seen: dict, backbone: str) -> Fit:
     """Return what trains the small network from random weights, all of it."""
     from helpers import probes
 
     small = probes.thumbnails(slices.images, SCRATCH_PIXELS).astype(np.uint8)
-    model, rate = small_network(), plan["learning_rate"]
-    return fit_model(
-        model,
-        small,
-        slices.labels,
-        rate,
-        SCRATCH_FACTOR,
-        lambda rows, seed: redraw(model.trainable_weights, seed),
-    )
+    model = small_network()
+
+    def start(rows: np.ndarray, seed: int, plan: dict):
+        redraw(model.trainable_weights, seed)
+
+    return fit_model(model, small, slices.labels, SCRATCH_FACTOR, start)
 
 
 ARMS = {
@@ -235,12 +234,12 @@ PROBE_PLANS = tuple({"C": C} for C in (0.0001, 0.001, 0.01, 0.1, 1.0))
 RATES = (1e-4, 3e-4, 1e-3)
 
 
-def candidates_of(arm: str, backbone: str) -> Iterator[dict]:
+def candidates_of(arm: str) -> Iterator[dict]:
     """Yield the plans that are compared for one arm; a fine-tuning needs a C too."""
     if arm == "frozen":
         yield from PROBE_PLANS
     elif arm == "fine-tuned":
-        yield from ({"backbone": backbone, "learning_rate": rate} for rate in RATES)
+        yield from ({"learning_rate": rate} for rate in RATES)
     else:
         yield from ({"learning_rate": rate} for rate in (3e-4, 1e-3, 3e-3))
 
@@ -263,19 +262,17 @@ def choose_curve(experiment: Experiment) -> None:
     seen = views(slices, backbone) if backbone != "none" else {}
     val = slices.of_folds(VALIDATED)
     chosen, table = {}, []
+    labels, rows = slices.labels[val], draw(slices, FITTED, TRIED, seed=0)
     for arm in arms:
-        for candidate in candidates_of(arm, backbone):
+        fit = ARMS[arm](slices, seen, backbone)
+        for candidate in candidates_of(arm):
             started = time.perf_counter()
             plan = {"C": chosen.get("frozen", {}).get("C")} | candidate
-            fit = ARMS[arm](slices, seen, plan)
-            scores = []
-            for size in TRIED_SIZES:
-                predict = fit(draw(slices, FITTED, size, seed=0), size, 0)
-                probabilities, labels = predict(val), slices.labels[val]
-                f1 = evaluation.macro_f1(labels, probabilities.argmax(axis=1))
-                scores.append((evaluation.log_loss(labels, probabilities), f1))
-            log_loss, macro_f1 = np.mean(scores, axis=0)
-            row = {"log_loss": float(log_loss), "macro_f1": float(macro_f1)}
+            probabilities = fit(rows, TRIED, 0, plan)(val)
+            row = {
+                "log_loss": evaluation.log_loss(labels, probabilities),
+                "macro_f1": evaluation.macro_f1(labels, probabilities.argmax(axis=1)),
+            }
             table.append({"arm": arm, "plan": plan, "validation": row})
             seconds = time.perf_counter() - started
             print(f"{arm} {plan}: {row}, {seconds:.0f} s", flush=True)
@@ -335,15 +332,16 @@ def run_curve(experiment: Experiment, look_again: bool) -> None:
     place = f"{experiment.name}-{plan_sha256[:12]}"
     found, num_images = [], {}
     for arm in arms:
-        fit, sizes = ARMS[arm](slices, seen, plan["chosen"][arm]), []
+        fit, sizes = ARMS[arm](slices, seen, backbone), []
+        chosen = plan["chosen"][arm]
         for size in SIZES:
             draws = []
             for seed in plan["seeds"]:
                 rows = draw(slices, pool, size, seed)
                 num_images.setdefault(str(size), {})[str(seed)] = len(rows)
 
-                def compute(rows=rows, size=size, seed=seed, fit=fit):
-                    return fit(rows, size, seed)(scored)
+                def compute(rows=rows, size=size, seed=seed, fit=fit, chosen=chosen):
+                    return fit(rows, size, seed, chosen)(scored)
 
                 key = f"{arm}-{size}-{seed}"
                 draws.append(kept(place, key.replace(" ", "-"), compute))
@@ -489,8 +487,8 @@ def run_recipes(experiment: Experiment, look_again: bool) -> None:
     place = f"{experiment.name}-{plan_sha256[:12]}"
     size = chosen["patients"]
     draws = {seed: draw(slices, pool, size, seed) for seed in plan["seeds"]}
-    frozen = fit_frozen(slices, seen, chosen)
-    found = [[frozen(rows, size, seed)(scored) for seed, rows in draws.items()]]
+    frozen = fit_frozen(slices, seen, "imagenet")
+    found = [[frozen(rows, size, 0, chosen)(scored) for rows in draws.values()]]
     moved = {HEAD_ONLY: [0.0] * len(draws)}
     for name, (boundary, norm_trains, head_rate, head_first) in RECIPES.items():
 
@@ -504,7 +502,7 @@ def run_recipes(experiment: Experiment, look_again: bool) -> None:
             pooled = keras.Model(model.input, model.get_layer("head").input)
             inputs = inputs_behind(boundary, seen)
 
-            def prepare(rows: np.ndarray, seed: int):
+            def prepare(rows: np.ndarray, seed: int, plan: dict):
                 head = model.get_layer("head")
                 if head_first:
                     fitted = probe(seen["relu"][rows], slices.labels[rows], chosen["C"])
@@ -512,11 +510,10 @@ def run_recipes(experiment: Experiment, look_again: bool) -> None:
                 else:
                     redraw(head.trainable_weights, seed)
 
-            rate = chosen["learning_rate"]
-            fit = fit_model(model, inputs, slices.labels, rate, 1, prepare)
+            fit = fit_model(model, inputs, slices.labels, 1, prepare)
             answers = []
             for seed, rows in draws.items():
-                probabilities = fit(rows, size, seed)(scored)
+                probabilities = fit(rows, size, seed, chosen)(scored)
                 after = pooled.predict(inputs[scored], batch_size=64, verbose=0)
                 change = np.linalg.norm(after - seen["relu"][scored], axis=1)
                 change = change / np.linalg.norm(seen["relu"][scored], axis=1)
