@@ -26,7 +26,7 @@ from .slices import (
 from .transfer import kept, record, write_plan
 
 THUMBNAIL = "8 x 8 thumbnail"
-SAMPLE = 60  # images a class that ImageNet's network is asked about
+SAMPLES = {"real": 60, "synthetic": 40}  # images a class that ImageNet is asked about
 TOP_WEIGHTS = "densenet121_imagenet_top.weights.h5"
 TOP_NAMES = "imagenet_class_names.json"
 
@@ -104,10 +104,10 @@ def run_layers(experiment: Experiment, look_again: bool) -> None:
 
 
 def sample_of(data: Dataset) -> np.ndarray:
-    """Return `SAMPLE` images of each class, drawn at random, as sorted indices."""
+    """Return `SAMPLES` images of each class, drawn at random, as sorted indices."""
     rng = np.random.default_rng(SEED)
     chosen = [
-        rng.permutation(np.flatnonzero(data.labels == label))[:SAMPLE]
+        rng.permutation(np.flatnonzero(data.labels == label))[: SAMPLES[data.badge]]
         for label in range(len(data.class_names))
     ]
     return np.sort(np.concatenate(chosen))
@@ -261,7 +261,7 @@ EXPERIMENTS = (
     Experiment(
         "imagenet-opinion",
         "What DenseNet121 with ImageNet's 1,000 classes answers to 60 real images and "
-        "60 phantoms of each class, drawn at random, 224 px: its five first names with "
+        "40 phantoms of each class, drawn at random, 224 px: its five first names with "
         "their probabilities. No training, no score.",
         run=record_opinion,
     ),
