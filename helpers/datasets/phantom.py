@@ -18,9 +18,10 @@ from helpers.datasets.phantom_head import (
     SIGNAL,
     STEP,
     Head,
+    ellipsoid,
+    quick_texture_at,
     reference_head,
     sample,
-    texture_at,
 )
 from helpers.datasets.phantom_lesion import (
     Lesion,
@@ -31,6 +32,7 @@ from helpers.datasets.phantom_lesion import (
 )
 from helpers.datasets.phantom_scan import (
     MODES,
+    PLANES,
     SITES,
     TWIN_KINDS,
     Scan,
@@ -41,7 +43,7 @@ from helpers.datasets.phantom_scan import (
     slice_points,
 )
 
-VERSION = 1  # raised whenever the same arguments would give other pixels
+VERSION = 2  # raised whenever the same arguments would give other pixels
 
 # About the shares of the real dataset.
 CLASS_SHARES = {
@@ -53,7 +55,8 @@ CLASS_SHARES = {
 TUMORS = ("glioma", "meningioma", "pituitary")
 SLICES_OF_NOTUMOR = (0.5, 0.4, 0.1)  # whose lesion sites notumor is cut at
 SITE_B_SHARE = 0.25
-SLICE_STEP = 7.0  # mm between the slices of a series, less for a small lesion
+SLICE_STEPS = (4.0, 5.0)  # mm between the slices of a series: least, most
+SLICES_OF_PATIENT = (3, 6)  # fewest, most
 TEST_SHARE = 0.2
 TWIN_SHARE = 0.10  # of all slices; half of them are test images of training slices
 CONFOUNDING = 0.95  # P(A | tumor) and P(B | notumor) when the site follows the class
@@ -118,8 +121,8 @@ def _draw_patient(head: Head, class_name: str, rng: np.random.Generator) -> Pati
     if class_name not in TUMORS:
         shown = str(rng.choice(TUMORS, p=SLICES_OF_NOTUMOR))
     lesion = draw_lesion(head, shown, rng)
-    scale = rng.normal(1, 0.04, (3, 1, 1))
-    warp = _draw_waves(rng, 6, (90, 200), 2.0)
+    scale = rng.normal(1, 0.045, (3, 1, 1))
+    warp = _draw_waves(rng, 6, (90, 200), 1.5)
     return Patient(
         class_name=class_name,
         lesion=lesion,
@@ -199,9 +202,11 @@ def render(head: Head, patient: Patient, scan: Scan, offset: float, pixels: int)
     smooth = _finer(_finer(smooth, pixels).swapaxes(1, 2), pixels).swapaxes(1, 2)
     soft = scan.field / pixels
     body = smooth[7] < soft
-    smooth = smooth[:, body]
-    points = slice_points(scan, patient.target, offset, pixels)[:, body]
-    at = ((points + smooth[:3]) * patient.scale[:, 0]).astype(np.float32)
+    within = np.flatnonzero(body)
+    smooth = smooth.reshape(len(smooth), -1).take(within, 1)
+    points = slice_points(scan, patient.target, offset, pixels).reshape(3, -1)
+    at = points.take(within, 1) + smooth[:3]
+    at = (at * patient.scale[:, 0]).astype(np.float32)
     signal = np.full(body.shape, SIGNAL["air"][SITES.index(scan.site)], np.float32)
     mask = np.zeros(body.shape, bool)
     signal[body], mask[body] = _inside_head(
@@ -220,7 +225,7 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
     def inside(distance):
         return np.clip(0.5 - distance / soft, 0, 1)
 
-    bumps = texture_at(head, at, 2.5, patient.shift)
+    bumps = quick_texture_at(head, at, 2.5, patient.shift)
     midline = np.exp(-np.square(at[0] / 3, dtype=float)).astype(np.float32)
     midline *= ((at[1] + 18) / 48) ** 2 + ((at[2] - 2) / 32) ** 2 > 1
     image, white = np.zeros_like(depth), np.zeros_like(depth)
@@ -238,7 +243,10 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
     grey = sample(head.grey, place, head.corner, 1, 0) / 255
     tissue = np.clip((matter + grey - patient.sulci) / 0.35, 0, 1)
     white[part] = np.clip((matter - 0.5 * grey + 0.2) / 0.7, 0, 1) * tissue
-    veins = inside((1.7 - bumps[part]) * 2) * (site == 0) * 0.6
+    # Where the noise crosses a level, a line runs through the fluid: a vessel.
+    veins = inside((np.abs(bumps[part] - 0.4) - 0.12) * 5) * (site == 0) * 0.7
+    plexus = ellipsoid(np.abs(place), (20, 36, 6), (9, 13, 12)) if site == 0 else 99
+    veins = np.maximum(veins, inside(plexus) * inside(-2 * bumps[part]))
     fluid = _mix(signal["csf"], veins, signal["vessel"])
     brain = _mix(signal["grey"], white[part], signal["white"]) + 0.012 * bumps[part]
     image[part] = _mix(fluid, tissue, brain)
@@ -248,9 +256,10 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
     bump, out = bumps[part], depth[part] - 0.5
     around = sample(head.around[site], at[:, part], LOW, STEP, signal["muscle"])
     painted = sample(head.painted, at[:, part], LOW, STEP, 0)
-    strands = texture_at(head, at[:, part], (1.6, 1.6, 5), patient.shift)
-    fat = 0.45 * inside((0.8 - strands) * 4) * (1 - painted)
-    around = _mix(around, fat, signal["fat"]) * (1 + 0.06 * bump)
+    strands = quick_texture_at(head, at[:, part], (1.6, 1.6, 5), patient.shift)
+    sheets = inside((np.abs(strands + 0.5) - 0.25) * 4)  # between bundles of muscle
+    fat = np.maximum(0.6 * inside((0.9 - strands) * 4), 0.4 * sheets)
+    around = _mix(around, fat * (1 - painted), signal["fat"]) * (1 + 0.10 * bump)
     marrow = np.abs(out - patient.skull / 2) - patient.skull * (0.17 + 0.06 * bump)
     bone = _mix(signal["bone"], inside(marrow), signal["marrow"])
     around = _mix(around, inside(out - patient.skull) * (1 - painted), bone)
@@ -265,6 +274,9 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
     low = np.abs(at[2] + 34 + 0.15 * at[1]) + np.maximum(0, at[1] + 45)
     sinus = inside(np.minimum(top, low) + np.abs(depth - 1) - 4.5)
     image = _mix(image, sinus, signal["vessel"])
+    where = np.flatnonzero(_near_vessels(at) & (depth < 4))
+    tube = sample(head.vessels, at[:, where], LOW, STEP, 99)
+    image[where] = _mix(image[where], inside(tube), signal["vessel"])
     falx = inside(np.abs(at[0]) - 0.5) * inside(depth) * midline * (at[2] > 10)
     image = _mix(image, 0.35 * falx * (site == 0), signal["vessel"])
 
@@ -274,6 +286,12 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
             head, patient.lesion, image, at, depth, white, site, soft
         )
     return _mix(signal["air"], inside(skin), image), mask & (skin < 0)
+
+
+def _near_vessels(points: np.ndarray) -> np.ndarray:
+    """Return whether points [3, m] lie in the box that holds the painted vessels."""
+    x, y, z = points
+    return (np.abs(x) < 50) & (y > -96) & (y < 52) & (z > -50) & (z < 44)
 
 
 def _plan(num_slices: int, rng: np.random.Generator) -> list[tuple[str, str, int]]:
@@ -294,7 +312,7 @@ def _plan(num_slices: int, rng: np.random.Generator) -> list[tuple[str, str, int
     patients = []
     for (split, name), left in zip(shares, np.diff(ends, prepend=0), strict=True):
         while left > 0:
-            size = min(int(rng.integers(3, 7)), left)
+            size = min(int(rng.integers(*SLICES_OF_PATIENT, endpoint=True)), left)
             patients.append((split, name, size))
             left -= size
     return patients
@@ -308,17 +326,33 @@ def _draw_site(class_name: str, follows: bool, rng: np.random.Generator) -> str:
     return SITES[int(rng.random() < share_of_b)]
 
 
+def _draw_series(lesion: Lesion, site: str, size: int, rng) -> Iterator:
+    """Yield each series of a patient: its scan, and its slices' offsets in mm.
+
+    A series takes what the lesion's extent has room for, or half of the patient's
+    slices; the next series shows another plane.
+    """
+    planes, left = list(PLANES), size
+    while left:
+        scan = draw_scan(site, rng, tuple(planes))
+        planes.remove(scan.plane)
+        wanted = size // 2 if left == size >= 4 and rng.random() < 0.5 else left
+        least, most = SLICE_STEPS
+        span = 1.5 * reach_along(lesion, scan.axes[2])
+        count = min(wanted, 1 + max(1, int(span / least)))
+        step = np.clip(span / max(count - 1, 1), least, most)
+        yield scan, step * (np.arange(count) - (count - 1) / 2)
+        left -= count
+
+
 def _slices(head, split, class_name, size, pixels, site_follows_class, rng) -> Iterator:
     """Yield image, mask and table row of each slice of one new patient."""
     patient = _draw_patient(head, class_name, rng)
     site = _draw_site(class_name, site_follows_class, rng)
     noise = rng.spawn(1)[0]  # its own stream, so that the size changes nothing else
-    first = size // 2 if size >= 5 and rng.random() < 0.5 else size
-    for number, count in enumerate((first, size - first), start=1):
-        scan = draw_scan(site, rng)
-        step = 1.3 * reach_along(patient.lesion, scan.axes[2]) / (count + 1)
-        for place in np.arange(count) - (count - 1) / 2:
-            offset = place * min(step, SLICE_STEP)
+    series = _draw_series(patient.lesion, site, size, rng)
+    for number, (scan, offsets) in enumerate(series, start=1):
+        for offset in offsets:
             signal, mask = render(head, patient, scan, offset, pixels)
             image, length = encode(acquire(scan, signal, noise), scan.quality)
             row = {

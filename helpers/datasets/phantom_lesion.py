@@ -29,9 +29,10 @@ class Lesion:
     centre, radii, axes: an ellipsoid, its directions the rows of `axes` [3, 3]; lobe:
     rise and relative size of a second one above, or None; rough: how deep noise dents
     the surface, as a share of the radius; rim: thickness of the shell as a share of the
-    radius, 1 = solid; shell, core: signals; oedema: its width as a share of the radius;
-    tail: half width of the dural tail; push: mass effect, 0 to 1; beyond: how far it
-    may pass the inner skull; shift: where in the noise it lies.
+    radius, 1 = solid; uneven: how much thickness and signal of the shell vary, 0 to 1;
+    edge: mm over which its border fades; shell, core: signals; oedema: its width as a
+    share of the radius; tail: half width of the dural tail; push: mass effect, 0 to 1;
+    beyond: how far it may pass the inner skull; shift: where in the noise it lies.
     """
 
     centre: np.ndarray
@@ -47,6 +48,8 @@ class Lesion:
     lobe: tuple[float, float] | None = None
     oedema: float = 0.0
     tail: float = 0.0
+    uneven: float = 0.0
+    edge: float = 0.0
 
 
 def draw_lesion(head: Head, class_name: str, rng: np.random.Generator) -> Lesion:
@@ -81,6 +84,8 @@ def _glioma(head: Head, rng: np.random.Generator) -> Lesion:
         beyond=-1.0,
         shift=rng.uniform(0, 64, 3),
         oedema=0.2 if low else rng.uniform(0.3, 0.9),
+        uneven=0.15 if low else rng.uniform(0.3, 0.9),
+        edge=rng.uniform(3, 8) if low else rng.uniform(0, 3),
     )
 
 
@@ -107,6 +112,7 @@ def _meningioma(head: Head, rng: np.random.Generator) -> Lesion:
         shift=rng.uniform(0, 64, 3),
         oedema=rng.uniform(0.2, 0.7) if rng.random() < 0.4 else 0.0,
         tail=rng.uniform(1.0, 2.5) if rng.random() < 0.6 else 0.0,
+        uneven=rng.uniform(0.0, 0.2),
     )
 
 
@@ -217,11 +223,15 @@ def add_lesion(head, lesion, image, points, depth, white, site, soft):
         tail = np.clip(0.5 - (np.abs(depth) - lesion.tail) / soft, 0, 1)
         tail *= np.clip((1.8 - radius) * 3, 0, 1)
         local += tail * (lesion.shell[site] - local)
-    body = np.clip(0.5 - (radius - 1) * size / soft, 0, 1)
+    patches = texture_at(head, points, size / 7, lesion.shift + 20)
+    body = np.clip(0.5 - (radius - 1) * size / max(soft, lesion.edge), 0, 1)
     body *= np.clip(0.5 - (depth - lesion.beyond) / soft, 0, 1)
     inner = lesion.shell[site] + 0.03 * texture_at(head, points, 1.6, lesion.shift)
+    faint = np.clip(0.5 * lesion.uneven * (0.4 + patches), 0, 0.8)
+    inner += faint * ((0.30, 0.60)[site] - inner)
     if lesion.rim < 1:
-        core = np.clip(0.5 - (radius - 1 + lesion.rim) * size / soft, 0, 1)
+        rim = lesion.rim * (1 + 0.8 * lesion.uneven * patches)
+        core = np.clip(0.5 - (radius - 1 + rim) * size / soft, 0, 1)
         inner += core * (lesion.core[site] - inner)
     local += body * (inner - local)
 

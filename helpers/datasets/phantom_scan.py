@@ -45,9 +45,14 @@ class Scan:
     banner: str
 
 
-def draw_scan(site: str, rng: np.random.Generator) -> Scan:
-    """Draw a series' plane, framing and artefacts; none depends on the class."""
-    plane = str(rng.choice(list(PLANES)))
+def draw_scan(
+    site: str, rng: np.random.Generator, planes: tuple[str, ...] = tuple(PLANES)
+) -> Scan:
+    """Draw a series' plane (one of `planes`), framing and artefacts.
+
+    None of them depends on the class.
+    """
+    plane = str(rng.choice(planes))
     tilt = rng.normal((-4 if plane == "axial" else 0, 0, 0), (4, 2, 3))
     return Scan(
         plane=plane,
@@ -94,15 +99,15 @@ def acquire(scan: Scan, signal: np.ndarray, rng: np.random.Generator) -> np.ndar
     storage, grey mapping, corner text.
     """
     pixels = len(signal)
-    x = np.linspace(-1, 1, pixels)[None, :]
+    x = np.linspace(-1, 1, pixels, dtype=np.float32)[None, :]
     y = x.T
-    a, b, c, d, e = scan.bias
+    a, b, c, d, e = scan.bias.astype(np.float32)
     field = np.exp(a * x + b * y + c * x * y + d * x * x + e * y * y)
-    image = signal * field.astype(np.float32)
+    image = signal * field
     image = ndimage.gaussian_filter(image, scan.blur * pixels / scan.field)
     real, imaginary = scan.noise * rng.standard_normal((2, pixels, pixels), np.float32)
     image = np.sqrt((image + real) ** 2 + imaginary**2)
-    stored = np.minimum(image * (4095 / scan.white), 4095).astype(np.uint16)
+    stored = np.minimum(image * np.float32(4095 / scan.white), 4095).astype(np.uint16)
     window = np.round(255 * (np.arange(4096) / 4095) ** scan.gamma).astype(np.uint8)
     picture = Image.fromarray(window[stored])
     if scan.banner:
@@ -123,10 +128,10 @@ def make_twin(image, mask, kind: str, rng: np.random.Generator):
     if kind != "re-encoded":
         image, mask = image[:, ::-1].copy(), mask[:, ::-1].copy()
     if kind == "mirrored and re-framed":
-        zoom, shift = rng.uniform(0.88, 1.1), rng.uniform(-0.03, 0.03, 2)
+        zoom, shift = rng.uniform(0.9, 1.1), rng.uniform(-0.03, 0.03, 2)
         middle = (len(image) - 1) / 2
         start = middle - (middle + shift * len(image)) / zoom
-        image = ndimage.affine_transform(image, [1 / zoom] * 2, start, order=1)
+        image = ndimage.affine_transform(image, [1 / zoom] * 2, start, order=3)
         mask = ndimage.affine_transform(mask, [1 / zoom] * 2, start, order=0)
         window = np.round(255 * (np.arange(256) / 255) ** rng.uniform(0.85, 1.2))
         image = window.astype(np.uint8)[image]
