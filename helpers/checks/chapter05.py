@@ -90,10 +90,11 @@ def curve_answer() -> dict:
     """Return what the recorded table says, as the answer of exercise 5.2."""
 
     def scores(name: str, arm: str) -> dict[int, float]:
-        found = recorded.info(f"transfer-curve-{name}")["results"][arm]
+        found = recorded.info(f"transfer-{name}")["results"][arm]
         return {int(size): round(row["macro_f1"], 2) for size, row in found.items()}
 
-    frozen, tuned = scores("imagenet", "frozen"), scores("imagenet", "fine-tuned")
+    frozen = scores("frozen-imagenet", "frozen")
+    tuned = scores("tuned-imagenet", "fine-tuned")
     scratch = scores("scratch", "from scratch")
     return {
         "scratch needs": first(n for n in scratch if scratch[n] >= frozen[6]),

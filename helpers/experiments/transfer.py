@@ -7,7 +7,7 @@ and validating on fold 2.
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from .records import (
     write,
 )
 from .slices import (
+    BACKBONES,
     CLASSES,
     FITTED,
     PIXELS,
@@ -230,58 +231,51 @@ ARMS = {
     "fine-tuned": fit_fine_tuned,
     "from scratch": fit_scratch,
 }
-PROBE_PLANS = tuple({"C": C} for C in (0.0001, 0.001, 0.01, 0.1, 1.0))
-RATES = (1e-4, 3e-4, 1e-3)
-
-
-def candidates_of(arm: str) -> Iterator[dict]:
-    """Yield the plans that are compared for one arm; a fine-tuning needs a C too."""
-    if arm == "frozen":
-        yield from PROBE_PLANS
-    elif arm == "fine-tuned":
-        yield from ({"learning_rate": rate} for rate in RATES)
-    else:
-        yield from ({"learning_rate": rate} for rate in (3e-4, 1e-3, 3e-3))
+CANDIDATES = {
+    "frozen": tuple({"C": C} for C in (0.0001, 0.001, 0.01, 0.1, 1.0)),
+    "fine-tuned": tuple({"learning_rate": rate} for rate in (1e-4, 3e-4, 1e-3)),
+    "from scratch": tuple({"learning_rate": rate} for rate in (3e-4, 1e-3, 3e-3)),
+}
 
 
 # --- choosing and scoring -------------------------------------------------------------
 
 
-def arms_of(experiment: Experiment) -> tuple[str, tuple[str, ...]]:
-    """Return the backbone of a learning curve and its arms, from its name."""
-    backbone = experiment.name.rpartition("-")[2]
-    if backbone == "scratch":
-        return "none", ("from scratch",)
-    return backbone, ("frozen", "fine-tuned")
+def arm_of(experiment: Experiment) -> tuple[str, str]:
+    """Return the arm of a learning curve and its backbone, from its name."""
+    if experiment.name == "transfer-scratch":
+        return "from scratch", "none"
+    _, arm, backbone = experiment.name.split("-")
+    return {"frozen": "frozen", "tuned": "fine-tuned"}[arm], backbone
 
 
 def choose_curve(experiment: Experiment) -> None:
-    """Compare candidates by log loss on fold 2, after learning from folds 0 and 1."""
+    """Compare candidates by log loss on fold 2, after learning from folds 0 and 1.
+
+    Fine-tuning starts from the probe whose C the frozen arm's committed plan chose.
+    """
     slices = load_slices()
-    backbone, arms = arms_of(experiment)
+    arm, backbone = arm_of(experiment)
     seen = views(slices, backbone) if backbone != "none" else {}
-    val = slices.of_folds(VALIDATED)
-    chosen, table = {}, []
-    labels, rows = slices.labels[val], draw(slices, FITTED, TRIED, seed=0)
-    for arm in arms:
-        fit = ARMS[arm](slices, seen, backbone)
-        for candidate in candidates_of(arm):
-            started = time.perf_counter()
-            plan = {"C": chosen.get("frozen", {}).get("C")} | candidate
-            probabilities = fit(rows, TRIED, 0, plan)(val)
-            row = {
-                "log_loss": evaluation.log_loss(labels, probabilities),
-                "macro_f1": evaluation.macro_f1(labels, probabilities.argmax(axis=1)),
-            }
-            table.append({"arm": arm, "plan": plan, "validation": row})
-            seconds = time.perf_counter() - started
-            print(f"{arm} {plan}: {row}, {seconds:.0f} s", flush=True)
-        best = [row for row in table if row["arm"] == arm]
-        best = min(best, key=lambda row: row["validation"]["log_loss"])
-        chosen[arm] = {k: v for k, v in best["plan"].items() if v is not None}
+    fixed, table = {}, []
+    if arm == "fine-tuned":
+        fixed = committed_plan(f"transfer-frozen-{backbone}")[0]["chosen"]
+    val, rows = slices.of_folds(VALIDATED), draw(slices, FITTED, TRIED, seed=0)
+    labels, fit = slices.labels[val], ARMS[arm](slices, seen, backbone)
+    for candidate in CANDIDATES[arm]:
+        started = time.perf_counter()
+        plan = fixed | candidate
+        probabilities = fit(rows, TRIED, 0, plan)(val)
+        row = {
+            "log_loss": evaluation.log_loss(labels, probabilities),
+            "macro_f1": evaluation.macro_f1(labels, probabilities.argmax(axis=1)),
+        }
+        table.append({"plan": plan, "validation": row})
+        print(f"{plan}: {row}, {time.perf_counter() - started:.0f} s", flush=True)
+    best = min(table, key=lambda row: row["validation"]["log_loss"])
     write_plan(
         experiment,
-        chosen,
+        best["plan"],
         "lowest log loss on fold 2 of the manifest, after learning from 36 patients of "
         "folds 0 and 1",
         table,
@@ -318,7 +312,7 @@ def kept(name: str, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
 
 
 def run_curve(experiment: Experiment, look_again: bool) -> None:
-    """Train every arm with every number of patients and every draw; score and record.
+    """Train with every number of patients and every draw; score and record.
 
     Cut off, it goes on where it was: each training's predictions are kept.
     """
@@ -326,28 +320,22 @@ def run_curve(experiment: Experiment, look_again: bool) -> None:
     looks = next_look(experiment.name, look_again)
     started = time.perf_counter()
     slices = load_slices()
-    backbone, arms = arms_of(experiment)
+    arm, backbone = arm_of(experiment)
     seen = views(slices, backbone) if backbone != "none" else {}
     scored, pool = slices.of_folds(SCORED), (*FITTED, *VALIDATED)
     place = f"{experiment.name}-{plan_sha256[:12]}"
-    found, num_images = [], {}
-    for arm in arms:
-        fit, sizes = ARMS[arm](slices, seen, backbone), []
-        chosen = plan["chosen"][arm]
-        for size in SIZES:
-            draws = []
-            for seed in plan["seeds"]:
-                rows = draw(slices, pool, size, seed)
-                num_images.setdefault(str(size), {})[str(seed)] = len(rows)
+    fit, found, num_images = ARMS[arm](slices, seen, backbone), [], {}
+    for size in SIZES:
+        found.append([])
+        for seed in plan["seeds"]:
+            rows = draw(slices, pool, size, seed)
+            num_images.setdefault(str(size), []).append(len(rows))
 
-                def compute(rows=rows, size=size, seed=seed, fit=fit, chosen=chosen):
-                    return fit(rows, size, seed, chosen)(scored)
+            def compute(rows=rows, size=size, seed=seed):
+                return fit(rows, size, seed, plan["chosen"])(scored)
 
-                key = f"{arm}-{size}-{seed}"
-                draws.append(kept(place, key.replace(" ", "-"), compute))
-            sizes.append(draws)
-            print(f"{arm}, {size}: {time.perf_counter() - started:.0f} s", flush=True)
-        found.append(sizes)
+            found[-1].append(kept(place, f"{size}-{seed}", compute))
+        print(f"{size}: {time.perf_counter() - started:.0f} s", flush=True)
     record(
         experiment,
         slices,
@@ -357,9 +345,9 @@ def run_curve(experiment: Experiment, look_again: bool) -> None:
         weights="none" if backbone == "none" else weights_of(backbone)[1],
         seconds=time.perf_counter() - started,
         extra={"patients": list(SIZES), "num_fit": num_images},
-        arms=arms,
+        arms=(arm,),
         conditions=SIZES,
-        probabilities=np.array(found),
+        probabilities=np.array(found)[None],
     )
 
 
@@ -452,13 +440,9 @@ RECIPE_PATIENTS, RECIPE_DRAWS = 36, (0, 1, 2)
 
 def choose_recipes(experiment: Experiment) -> None:
     """Take over the plan of the learning curve: one thing is changed at a time."""
-    plan, _ = committed_plan("transfer-curve-imagenet")
-    chosen = {
-        "C": plan["chosen"]["frozen"]["C"],
-        "learning_rate": plan["chosen"]["fine-tuned"]["learning_rate"],
-        "patients": RECIPE_PATIENTS,
-    }
-    why = "nothing was compared: taken from the plan of transfer-curve-imagenet"
+    plan, _ = committed_plan("transfer-tuned-imagenet")
+    chosen = plan["chosen"] | {"patients": RECIPE_PATIENTS}
+    why = "nothing was compared: taken from the plan of transfer-tuned-imagenet"
     write_plan(experiment, chosen, why, [])
 
 
@@ -549,37 +533,34 @@ _CURVE = (
     "patient of which it has seen. No augmentation. Intervals resample the scored "
     "patients and average over draws. "
 )
-_BOTH = (
-    "Frozen: logistic regression on the pooled features of the frozen DenseNet121. "
-    "Fine-tuned: that regression as the head, then head and last dense block trained "
-    "on from there on cached activations, BatchNormalization in inference mode. "
+_FROZEN = "Logistic regression on the pooled features of the frozen DenseNet121. "
+_TUNED = (
+    "The logistic regression of transfer-frozen becomes the head; head and last dense "
+    "block of DenseNet121 train on from there on cached activations, "
+    "BatchNormalization in inference mode. "
+)
+_SCRATCH = (
+    "From scratch: a small network of four convolutions (64 px), trained as a whole "
+    "from random weights that depend on the seed, with four times the steps of the "
+    "fine-tuned."
 )
 
+
+def _curve(name: str, about: str) -> Experiment:
+    return Experiment(
+        name, _CURVE + about, run=run_curve, seeds=DRAWS, choose=choose_curve
+    )
+
+
 EXPERIMENTS = (
-    *(
-        Experiment(
-            f"transfer-curve-{backbone}",
-            f"{_CURVE}{_BOTH}Weights: {backbone}.",
-            run=run_curve,
-            seeds=DRAWS,
-            choose=choose_curve,
-        )
-        for backbone in ("imagenet", "random", "bundled")
-    ),
-    Experiment(
-        "transfer-curve-scratch",
-        f"{_CURVE}From scratch: a small network of four convolutions (64 px), trained "
-        "as a whole from random weights that depend on the seed, with four times the "
-        "steps of the others.",
-        run=run_curve,
-        seeds=DRAWS,
-        choose=choose_curve,
-    ),
+    *(_curve(f"transfer-frozen-{b}", f"{_FROZEN}Weights: {b}.") for b in BACKBONES),
+    *(_curve(f"transfer-tuned-{b}", f"{_TUNED}Weights: {b}.") for b in BACKBONES),
+    _curve("transfer-scratch", _SCRATCH),
     Experiment(
         "transfer-recipes",
         "Ways to fine-tune, one change at a time, from ImageNet's weights, 96 px, 36 "
         "patients, three draws; images, folds, scored slices and intervals as in "
-        "transfer-curve-imagenet, with its learning rate and C. features_moved: mean "
+        "transfer-tuned-imagenet, with its learning rate and C. features_moved: mean "
         "distance of the scored slices' pooled features from where they were, as a "
         "share of their length.",
         run=run_recipes,
