@@ -96,11 +96,7 @@ def views(slices: Slices, backbone: str) -> dict[str, np.ndarray]:
     Of `LAYERS` the output's mean over the image, float32 [n, channels]; of `BOUNDARIES`
     the output itself too, as "pool4_pool map", float32 [n, side, side, channels].
     """
-    source, name = weights_of(backbone)
-    weights = Path(config.weights_setting() if source == "auto" else source)
-    content = weights.read_bytes() if weights.is_file() else name.encode()
-    key = hashlib.sha256(slices.fingerprint.encode() + content).hexdigest()[:16]
-    path = config.cache_dir() / "views" / f"{backbone}-{PIXELS}-{key}.npz"
+    path = _place(slices, backbone, "npz")
     if path.exists():
         with np.load(path) as file:
             return dict(file)
@@ -108,7 +104,7 @@ def views(slices: Slices, backbone: str) -> dict[str, np.ndarray]:
 
     from helpers import batches, densenet
 
-    model = densenet.backbone(source, pixels=PIXELS)
+    model = densenet.backbone(weights_of(backbone)[0], pixels=PIXELS)
     grey = keras.Input((PIXELS, PIXELS), dtype="uint8")
     pool = keras.layers.GlobalAveragePooling2D
     layers = {name: model.get_layer(name).output for name in (*LAYERS, *BOUNDARIES)}
@@ -128,3 +124,33 @@ def views(slices: Slices, backbone: str) -> dict[str, np.ndarray]:
     with densenet.whole_file(path) as file:
         np.savez(file, **found)
     return found
+
+
+def maps_at(slices: Slices, backbone: str, boundary: str) -> np.ndarray:
+    """Return every slice's output at a boundary in the last block, computed once.
+
+    float32 [n, side, side, channels].
+    """
+    from helpers import densenet
+
+    if boundary == "pool4_pool":
+        return views(slices, backbone)[f"{boundary} map"]
+    path = _place(slices, f"{backbone}-{boundary}", "npy", backbone)
+    if not path.exists():
+        full = densenet.backbone(weights_of(backbone)[0], pixels=PIXELS)
+        _, tail = densenet.split_at(full, "pool4_pool")
+        between, _ = densenet.split_at(tail, boundary)
+        inputs = views(slices, backbone)["pool4_pool map"]
+        found = between.predict(inputs, batch_size=180, verbose=0)
+        with densenet.whole_file(path) as file:
+            np.save(file, found)
+    return np.load(path)
+
+
+def _place(slices: Slices, name: str, suffix: str, backbone: str = "") -> Path:
+    """Return where views are kept; the name follows from images and weights."""
+    source, weights_name = weights_of(backbone or name)
+    weights = Path(config.weights_setting() if source == "auto" else source)
+    content = weights.read_bytes() if weights.is_file() else weights_name.encode()
+    key = hashlib.sha256(slices.fingerprint.encode() + content).hexdigest()[:16]
+    return config.cache_dir() / "views" / f"{name}-{PIXELS}-{key}.{suffix}"

@@ -32,6 +32,7 @@ from .slices import (
     VALIDATED,
     Slices,
     load_slices,
+    maps_at,
     views,
     weights_of,
 )
@@ -39,6 +40,7 @@ from .slices import (
 SIZES = (6, 15, 36, 90)  # labelled patients, a third of them of each class
 DRAWS = (0, 1, 2)
 TRIED = 36
+BOUNDARY = "conv5_block12_concat"  # behind it: the last four of sixteen dense layers
 BATCH_SIZE = 32
 # Optimizer steps at each size: they grow as the square root of the patients, so that
 # few patients are seen more often, and many are not seen for ever.
@@ -183,14 +185,15 @@ def redraw(weights: list, seed: int) -> None:
 
 
 def fit_fine_tuned(slices: Slices, seen: dict, backbone: str) -> Fit:
-    """Return what fits a probe and trains on from there, with the last dense block."""
-    model = tail_model(backbone, "pool4_pool", norm_trains=False, head_rate=1)
+    """Return what fits a probe and trains on from there, with four dense layers."""
+    model = tail_model(backbone, BOUNDARY, norm_trains=False, head_rate=1)
 
     def head_first(rows: np.ndarray, seed: int, plan: dict):
         fitted = probe(seen["relu"][rows], slices.labels[rows], plan["C"])
         model.get_layer("head").set_weights(head_of(fitted))
 
-    return fit_model(model, seen["pool4_pool map"], slices.labels, 1, head_first)
+    maps = maps_at(slices, backbone, BOUNDARY)
+    return fit_model(model, maps, slices.labels, 1, head_first)
 
 
 def small_network():
@@ -427,11 +430,11 @@ def scores(run: recorded.Run, labels: np.ndarray, probabilities: np.ndarray) -> 
 
 RECIPES = {
     # boundary, BatchNormalization trains, how many times faster the head, head first
-    "last 16 layers, head first": ("pool4_pool", False, 1, True),
-    "all at once": ("pool4_pool", False, 1, False),
-    "BatchNorm in training mode": ("pool4_pool", True, 1, True),
-    "head 10 times as fast": ("pool4_pool", False, 10, True),
-    "last 4 layers, head first": ("conv5_block12_concat", False, 1, True),
+    "4 layers, head first": (BOUNDARY, False, 1, True),
+    "4 layers, all at once": (BOUNDARY, False, 1, False),
+    "4 layers, BatchNorm in training mode": (BOUNDARY, True, 1, True),
+    "4 layers, head 10 times as fast": (BOUNDARY, False, 10, True),
+    "16 layers, head first": ("pool4_pool", False, 1, True),
 }
 HEAD_ONLY = "head only"
 RECIPE_PATIENTS, RECIPE_DRAWS = 36, (0, 1, 2)
@@ -443,18 +446,6 @@ def choose_recipes(experiment: Experiment) -> None:
     chosen = plan["chosen"] | {"patients": RECIPE_PATIENTS}
     why = "nothing was compared: taken from the plan of transfer-tuned-imagenet"
     write_plan(experiment, chosen, why, [])
-
-
-def inputs_behind(boundary: str, seen: dict) -> np.ndarray:
-    """Return every slice's activations at a boundary, float32 [n, ...]."""
-    from helpers import densenet
-
-    if f"{boundary} map" in seen:
-        return seen[f"{boundary} map"]
-    full = densenet.backbone(weights_of("imagenet")[0], pixels=PIXELS)
-    _, tail = densenet.split_at(full, "pool4_pool")
-    between, _ = densenet.split_at(tail, boundary)
-    return between.predict(seen["pool4_pool map"], batch_size=64, verbose=0)
 
 
 def run_recipes(experiment: Experiment, look_again: bool) -> None:
@@ -483,7 +474,7 @@ def run_recipes(experiment: Experiment, look_again: bool) -> None:
         ):
             model = tail_model("imagenet", boundary, norm_trains, head_rate)
             pooled = keras.Model(model.input, model.get_layer("head").input)
-            inputs = inputs_behind(boundary, seen)
+            inputs = maps_at(slices, "imagenet", boundary)
 
             def prepare(rows: np.ndarray, seed: int, plan: dict):
                 head = model.get_layer("head")
@@ -534,8 +525,8 @@ _CURVE = (
 )
 _FROZEN = "Logistic regression on the pooled features of the frozen DenseNet121. "
 _TUNED = (
-    "The logistic regression of transfer-frozen becomes the head; head and last dense "
-    "block of DenseNet121 train on from there on cached activations, "
+    "The logistic regression of transfer-frozen becomes the head; it and the last four "
+    "dense layers of DenseNet121 train on from there on cached activations, "
     "BatchNormalization in inference mode. "
 )
 _SCRATCH = (
