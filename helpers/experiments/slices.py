@@ -131,6 +131,8 @@ def maps_at(slices: Slices, backbone: str, boundary: str) -> np.ndarray:
 
     float32 [n, side, side, channels].
     """
+    import keras
+
     from helpers import densenet
 
     if boundary == "pool4_pool":
@@ -138,8 +140,8 @@ def maps_at(slices: Slices, backbone: str, boundary: str) -> np.ndarray:
     path = _place(slices, f"{backbone}-{boundary}", "npy", backbone)
     if not path.exists():
         full = densenet.backbone(weights_of(backbone)[0], pixels=PIXELS)
-        _, tail = densenet.split_at(full, "pool4_pool")
-        between, _ = densenet.split_at(tail, boundary)
+        ends = (full.get_layer(name).output for name in ("pool4_pool", boundary))
+        between = keras.Model(*ends)
         inputs = views(slices, backbone)["pool4_pool map"]
         found = between.predict(inputs, batch_size=180, verbose=0)
         with densenet.whole_file(path) as file:
