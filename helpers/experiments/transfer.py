@@ -48,7 +48,7 @@ BATCH_SIZE = 32
 # few patients are seen more often, and many are not seen for ever.
 STEPS = {6: 30, 15: 45, 36: 70, 90: 110}
 SCRATCH_FACTOR = 4  # a network that starts from nothing gets four times the steps
-SCRATCH_PIXELS = 64
+SCRATCH_PIXELS = 32
 
 # (rows, patients, seed, plan) -> what predicts
 Fit = Callable[[np.ndarray, int, int, dict], Callable[[np.ndarray], np.ndarray]]
@@ -199,7 +199,7 @@ def fit_fine_tuned(slices: Slices, seen: dict, backbone: str) -> Fit:
 
 
 def small_network():
-    """Build four convolutions with BatchNormalization for 64 px, 98,000 parameters."""
+    """Build four convolutions with BatchNormalization for 32 px, 98,000 parameters."""
     import keras
 
     from helpers import batches
@@ -541,7 +541,7 @@ _TUNED = (
     "BatchNormalization in inference mode. "
 )
 _SCRATCH = (
-    "From scratch: a small network of four convolutions (64 px), trained as a whole "
+    "From scratch: a small network of four convolutions (32 px), trained as a whole "
     "from random weights that depend on the seed, with four times the steps of the "
     "fine-tuned."
 )
