@@ -209,7 +209,7 @@ def record_filters(experiment: Experiment, look_again: bool) -> None:
         arrays |= {f"{backbone}_{name}": table[name].to_numpy() for name in table}
     about = info(
         experiment,
-        {"name": "none: weights only, no image"},
+        {"name": "none", "copy": "weights only, no image"},
         protocol=experiment.summary,
         wall_seconds=time.perf_counter() - started,
         weights=names["imagenet"],
