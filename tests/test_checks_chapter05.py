@@ -94,7 +94,7 @@ def test_the_readings_of_the_recorded_curves_pass(capsys):
 @pytest.mark.parametrize(
     ("change", "hint"),
     [
-        ({"scratch needs": 7}, "walk along"),
+        ({"random needs": 7}, "walk along"),
         ({"tuning first helps": 1}, "size by size"),
         ({"more patients": "a lot"}, "expected a number"),
         ({"more patients": 5.0}, "0 to 1"),

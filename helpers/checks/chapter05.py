@@ -6,7 +6,7 @@ from .common import Hint, NotYet, exercise
 
 __all__ = ["ch5_augment", "ch5_curve", "ch5_freeze_norms"]
 
-CURVE_KEYS = ("scratch needs", "tuning first helps", "more patients")
+CURVE_KEYS = ("random needs", "tuning first helps", "more patients")
 
 AUGMENT = {
     "a": "fine",
@@ -89,17 +89,16 @@ def ch5_freeze_norms(answer) -> str:
 def curve_answer() -> dict:
     """Return what the recorded table says, as the answer of exercise 5.2."""
 
-    def scores(name: str, arm: str) -> dict[int, float]:
-        found = recorded.info(f"transfer-{name}")["results"][arm]
+    def scores(name: str) -> dict[int, float]:
+        (found,) = recorded.info(f"transfer-{name}")["results"].values()
         return {int(size): round(row["macro_f1"], 2) for size, row in found.items()}
 
-    frozen = scores("frozen-imagenet", "frozen")
-    tuned = scores("tuned-imagenet", "fine-tuned")
-    scratch = scores("scratch", "from scratch")
+    frozen, random = scores("frozen-imagenet"), scores("frozen-random")
+    middle, tuned = scores("middle-imagenet"), scores("tuned-imagenet")
     return {
-        "scratch needs": first(n for n in scratch if scratch[n] >= frozen[6]),
+        "random needs": first(n for n in random if random[n] >= middle[6]),
         "tuning first helps": first(n for n in tuned if tuned[n] > frozen[n]),
-        "more patients": round(tuned[90] - tuned[36], 2),
+        "more patients": round(frozen[90] - frozen[36], 2),
     }
 
 
@@ -116,15 +115,15 @@ def ch5_curve(answer: dict) -> str:
         if key not in answer:
             raise Hint(f"the answer has no {key!r}; keep the three keys.")
     needs, helps, more = (answer[key] for key in CURVE_KEYS)
-    if needs != right["scratch needs"]:
+    if needs != right["random needs"]:
         raise Hint(
-            "scratch needs: take ImageNet's frozen score at 6 patients, and walk along "
-            "the row from scratch until a number is at least as high. Is there one?"
+            "random needs: take the score of middle-imagenet at 6 patients, and walk "
+            "along the row frozen-random until a number is at least as high."
         )
     if helps != right["tuning first helps"]:
         raise Hint(
-            "tuning first helps: compare the two rows of ImageNet, size by size, from "
-            "the left."
+            "tuning first helps: compare tuned-imagenet with frozen-imagenet, size by "
+            "size, from the left. Is there such a size?"
         )
     if isinstance(more, bool) or not isinstance(more, int | float):
         raise Hint("more patients: expected a number, the difference of two scores.")
@@ -133,7 +132,7 @@ def ch5_curve(answer: dict) -> str:
     if abs(more + right["more patients"]) < 0.006 < abs(right["more patients"]):
         raise Hint("more patients: later minus earlier; yours has the other sign.")
     if abs(more - right["more patients"]) > 0.011:
-        raise Hint("more patients: ImageNet's fine-tuned row, 90 minus 36 patients.")
+        raise Hint("more patients: the row frozen-imagenet, 90 minus 36 patients.")
     return (
         "read along a row, a curve says what more patients buy; read across, what a "
         "better start buys."
