@@ -99,26 +99,17 @@ def fit_frozen(slices: Slices, seen: dict, backbone: str, layer: str = "relu") -
     return fit
 
 
-def tail_model(backbone: str, boundary: str, norm_trains: bool, head_rate: float):
-    """Build the part behind a boundary with a head for three classes, compiled.
+def tail_model(backbone: str, norm_trains: bool = False):
+    """Build the part behind `BOUNDARY` with a head for three classes, compiled.
 
-    `norm_trains`: leave BatchNormalization in training mode. `head_rate`: how many
-    times the block's learning rate the head gets.
+    `norm_trains`: leave BatchNormalization in training mode.
     """
     import keras
 
     from helpers import densenet
 
-    class Faster(keras.optimizers.AdamW):
-        def apply(self, grads, trainable_variables=None):
-            before = [variable + 0 for variable in trainable_variables]
-            super().apply(grads, trainable_variables)
-            for variable, old in zip(trainable_variables, before, strict=True):
-                if "head" in variable.path:
-                    variable.assign(old + head_rate * (variable - old))
-
     full = densenet.backbone(weights_of(backbone)[0], pixels=PIXELS)
-    _, tail = densenet.split_at(full, boundary)
+    _, tail = densenet.split_at(full, BOUNDARY)
     densenet.set_frozen(tail, tail.layers[0].name)
     if norm_trains:
         for layer in tail.layers[1:]:
@@ -126,8 +117,7 @@ def tail_model(backbone: str, boundary: str, norm_trains: bool, head_rate: float
     pooled = keras.layers.GlobalAveragePooling2D()(tail.output)
     head = keras.layers.Dense(len(CLASSES), activation="softmax", name="head")
     model = keras.Model(tail.input, head(pooled))
-    optimizer = Faster if head_rate != 1 else keras.optimizers.AdamW
-    optimizer = optimizer(1e-4, weight_decay=1e-4)
+    optimizer = keras.optimizers.AdamW(1e-4, weight_decay=1e-4)
     model.compile(optimizer, "sparse_categorical_crossentropy")
     return model
 
@@ -188,7 +178,7 @@ def redraw(weights: list, seed: int) -> None:
 
 def fit_fine_tuned(slices: Slices, seen: dict, backbone: str) -> Fit:
     """Return what fits a probe and trains on from there, with four dense layers."""
-    model = tail_model(backbone, BOUNDARY, norm_trains=False, head_rate=1)
+    model = tail_model(backbone)
 
     def head_first(rows: np.ndarray, seed: int, plan: dict):
         fitted = probe(seen["relu"][rows], slices.labels[rows], plan["C"])
@@ -435,12 +425,10 @@ def scores(run: recorded.Run, labels: np.ndarray, probabilities: np.ndarray) -> 
 # --- recipes, one change at a time ----------------------------------------------------
 
 RECIPES = {
-    # boundary, BatchNormalization trains, how many times faster the head, head first
-    "4 layers, head first": (BOUNDARY, False, 1, True),
-    "4 layers, all at once": (BOUNDARY, False, 1, False),
-    "4 layers, BatchNorm in training mode": (BOUNDARY, True, 1, True),
-    "4 layers, head 10 times as fast": (BOUNDARY, False, 10, True),
-    "16 layers, head first": ("pool4_pool", False, 1, True),
+    # BatchNormalization trains, head first; four dense layers and the head, each time
+    "head first": (False, True),
+    "all at once": (False, False),
+    "BatchNorm in training mode": (True, True),
 }
 HEAD_ONLY = "head only"
 RECIPE_PATIENTS, RECIPE_DRAWS = 36, (0, 1, 2)
@@ -470,17 +458,12 @@ def run_recipes(experiment: Experiment, look_again: bool) -> None:
     frozen = fit_frozen(slices, seen, "imagenet")
     found = [[frozen(rows, size, 0, chosen)(scored) for rows in draws.values()]]
     moved = {HEAD_ONLY: [0.0] * len(draws)}
-    for name, (boundary, norm_trains, head_rate, head_first) in RECIPES.items():
+    for name, (norm_trains, head_first) in RECIPES.items():
 
-        def compute(
-            boundary=boundary,
-            norm_trains=norm_trains,
-            head_rate=head_rate,
-            head_first=head_first,
-        ):
-            model = tail_model("imagenet", boundary, norm_trains, head_rate)
+        def compute(norm_trains=norm_trains, head_first=head_first):
+            model = tail_model("imagenet", norm_trains)
             pooled = keras.Model(model.input, model.get_layer("head").input)
-            inputs = maps_at(slices, "imagenet", boundary)
+            inputs = maps_at(slices, "imagenet", BOUNDARY)
 
             def prepare(rows: np.ndarray, seed: int, plan: dict):
                 head = model.get_layer("head")
