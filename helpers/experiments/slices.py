@@ -16,7 +16,7 @@ PIXELS = 96
 CLASSES = ("glioma", "meningioma", "pituitary")
 FITTED, VALIDATED, SCORED = (0, 1), (2,), (3, 4)  # folds of the manifest
 BACKBONES = ("imagenet", "random", "bundled")
-BOUNDARIES = ("pool3_pool", "pool4_pool")
+LAST_BLOCK = "pool4_pool"  # what goes into the last dense block
 LAYERS = (
     *("conv1_relu", "pool1"),
     *("conv2_block3_concat", "conv2_block6_concat", "pool2_pool"),
@@ -93,7 +93,7 @@ def weights_of(backbone: str) -> tuple[str, str]:
 def views(slices: Slices, backbone: str) -> dict[str, np.ndarray]:
     """Return what a frozen network makes of every slice, computed once.
 
-    Of `LAYERS` the output's mean over the image, float32 [n, channels]; of `BOUNDARIES`
+    Of `LAYERS` the output's mean over the image, float32 [n, channels]; of `LAST_BLOCK`
     the output itself too, as "pool4_pool map", float32 [n, side, side, channels].
     """
     path = _place(slices, backbone, "npz")
@@ -107,9 +107,8 @@ def views(slices: Slices, backbone: str) -> dict[str, np.ndarray]:
     model = densenet.backbone(weights_of(backbone)[0], pixels=PIXELS)
     grey = keras.Input((PIXELS, PIXELS), dtype="uint8")
     pool = keras.layers.GlobalAveragePooling2D
-    layers = {name: model.get_layer(name).output for name in (*LAYERS, *BOUNDARIES)}
-    outputs = {name: pool()(layers[name]) for name in LAYERS}
-    outputs |= {f"{name} map": layers[name] for name in BOUNDARIES}
+    outputs = {name: pool()(model.get_layer(name).output) for name in LAYERS}
+    outputs[f"{LAST_BLOCK} map"] = model.get_layer(LAST_BLOCK).output
     names = list(outputs)
     inner = keras.Model(model.input, list(outputs.values()))
     seen = keras.Model(grey, inner(batches.preprocess(grey), training=False))
@@ -135,14 +134,12 @@ def maps_at(slices: Slices, backbone: str, boundary: str) -> np.ndarray:
 
     from helpers import densenet
 
-    if boundary == "pool4_pool":
-        return views(slices, backbone)[f"{boundary} map"]
     path = _place(slices, f"{backbone}-{boundary}", "npy", backbone)
     if not path.exists():
         full = densenet.backbone(weights_of(backbone)[0], pixels=PIXELS)
-        ends = (full.get_layer(name).output for name in ("pool4_pool", boundary))
+        ends = (full.get_layer(name).output for name in (LAST_BLOCK, boundary))
         between = keras.Model(*ends)
-        inputs = views(slices, backbone)["pool4_pool map"]
+        inputs = views(slices, backbone)[f"{LAST_BLOCK} map"]
         found = between.predict(inputs, batch_size=180, verbose=0)
         with densenet.whole_file(path) as file:
             np.save(file, found)
