@@ -17,7 +17,7 @@ from helpers.config import CourseError
 
 # A SeedSequence pads its entropy with zeros, so (seed, epoch) and (seed, epoch, 0) are
 # one stream: each use of randomness puts its own number in front.
-_ORDER, _AUGMENTATION, _NOISE = 1, 2, 3
+_ORDER, _AUGMENTATION, _NOISE, _MIXUP = 1, 2, 3, 4
 
 PARAMETERS = (
     "rotation",  # degrees, counter-clockwise as seen
@@ -105,6 +105,12 @@ def augmentation_parameters(indices, seed: int, epoch: int, recipe: str) -> np.n
     return np.stack(columns, axis=1).astype(np.float32)
 
 
+def unchanged(num_images: int) -> np.ndarray:
+    """Return parameters that change nothing, float32 [num_images, len(PARAMETERS)]."""
+    neutral = [1.0 if name in ("zoom", "gain", "gamma") else 0.0 for name in PARAMETERS]
+    return np.tile(np.array(neutral, np.float32), (num_images, 1))
+
+
 def augment(images, parameters):
     """Change grey images as `parameters` say; uint8 [n, h, w] in and out.
 
@@ -164,17 +170,20 @@ def _noise(values: dict, height: int, width: int):
     return ops.take(_noise_pattern(height, width), rows * width + columns, axis=0)
 
 
-def preprocess(images):
+def preprocess(images, scale: str = "imagenet"):
     """Turn grey images into DenseNet's input, float32 [n, h, w, 3].
 
     `images`: grey [n, h, w] or [n, h, w, 1], 0..255, arrays or a model's tensors.
     Repeats the grey channel three times and applies `keras.applications.densenet`'s own
     `preprocess_input` (ImageNet's mean and standard deviation per channel): about -2.1
-    (black) to 2.6 (white). Part of the model, so that only uint8 travels to the device.
+    (black) to 2.6 (white). `scale` "0 to 1" divides by 255 instead, as many tutorials
+    do. Part of the model, so that only uint8 travels to the device.
     """
     if len(images.shape) == 3:
         images = ops.expand_dims(images, -1)
     colour = ops.repeat(ops.cast(images, "float32"), 3, axis=-1)
+    if scale == "0 to 1":
+        return colour / 255
     return densenet.preprocess_input(colour, data_format="channels_last")
 
 
@@ -185,10 +194,15 @@ class ImageBatches(keras.utils.PyDataset):
     activations), `labels` [n]; `indices` are the rows to train on. Item k is
     (images[rows], labels[rows]) for the k-th batch after (`epoch`, `batch`); with a
     `recipe` it is ((images[rows], parameters), labels[rows]) for a model that calls
-    `augment`.
+    `augment`; with `weights` [n] it ends in weights[rows].
+
+    With `mixup`, each image, its label [n, k] and its weight are mixed with those of
+    the next image in the epoch's order, in shares from Beta(mixup, mixup) (Zhang et al.
+    2018, https://arxiv.org/abs/1710.09412); images stay uint8, rounded.
 
     All batches have `batch_size` images, since another shape would be compiled again;
-    the few images left over at the end of an epoch's order wait for another epoch. The
+    the few images left over at the end of an epoch's order wait for another epoch. With
+    `gradient_accumulation_steps` an epoch is a whole number of that many batches. The
     stream has no end, so that no state decides which epoch it is: call
     `fit(batches, steps_per_epoch=batches.per_epoch, shuffle=False)`. It keeps Keras'
     default of one worker: a batch is one gather from memory, too little to share out.
@@ -196,16 +210,29 @@ class ImageBatches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, images, labels, indices, batch_size, seed, epoch=0, batch=0, recipe=None
+        self,
+        images,
+        labels,
+        indices,
+        batch_size,
+        seed,
+        epoch=0,
+        batch=0,
+        recipe=None,
+        mixup=0.0,
+        weights=None,
+        gradient_accumulation_steps=1,
     ):
         super().__init__()
-        self.images, self.labels = images, labels
+        self.images, self.labels, self.weights = images, labels, weights
         self.indices = np.asarray(indices)
         self.batch_size, self.seed, self.recipe = batch_size, seed, recipe
-        self.per_epoch = len(self.indices) // batch_size
+        self.mixup, self.accumulation = mixup, gradient_accumulation_steps
+        whole = batch_size * self.accumulation
+        self.per_epoch = len(self.indices) // whole * self.accumulation
         if self.per_epoch == 0:
             raise CourseError(
-                f"{len(self.indices)} images cannot fill one batch of {batch_size}. "
+                f"{len(self.indices)} images cannot fill one batch of {whole}. "
                 "Take more images or a smaller batch_size."
             )
         self.first = epoch * self.per_epoch + batch
@@ -226,13 +253,33 @@ class ImageBatches(keras.utils.PyDataset):
         return order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def __getitem__(self, item: int):
-        rows = self.rows(item)
-        images, labels = self.images[rows], self.labels[rows]
-        if self.recipe is None:
-            return images, labels
-        epoch, _ = self.position(item)
-        parameters = augmentation_parameters(rows, self.seed, epoch, self.recipe)
-        return (images, parameters), labels
+        rows, (epoch, batch) = self.rows(item), self.position(item)
+        parts = [self.images, self.labels]
+        if self.weights is not None:
+            parts.append(self.weights)
+        if self.mixup:
+            start = batch * self.batch_size + 1
+            others = np.roll(self._order(epoch), -start)[: self.batch_size]
+            share = self._shares(rows, epoch)
+            parts = [_mix(part[rows], part[others], share) for part in parts]
+        else:
+            parts = [part[rows] for part in parts]
+        if self.recipe is not None:
+            changes = augmentation_parameters(rows, self.seed, epoch, self.recipe)
+            parts[0] = (parts[0], changes)
+        return tuple(parts)
+
+    def _shares(self, rows: np.ndarray, epoch: int) -> np.ndarray:
+        """Return how much of each image stays when it is mixed, float32 [n]."""
+        seeds = [(_MIXUP, self.seed, epoch, int(row)) for row in rows]
+        drawn = [np.random.default_rng(s).beta(self.mixup, self.mixup) for s in seeds]
+        return np.array(drawn, np.float32)
 
     def _order(self, epoch: int) -> np.ndarray:
         return self.indices[epoch_order(len(self.indices), self.seed, epoch)]
+
+
+def _mix(one: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
+    share = share.reshape(-1, *[1] * (one.ndim - 1))
+    mixed = share * one + (1 - share) * other
+    return (np.rint(mixed) if one.dtype.kind in "iu" else mixed).astype(one.dtype)

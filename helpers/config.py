@@ -23,9 +23,10 @@ class CourseError(Exception):
 class Profile:
     """How much work a chapter does; chapters never branch on its name.
 
-    `num_slices`: images used for live training and for the phantom set;
-    `pixels`: side of the live images; `num_epochs`: (head, tail) epochs;
-    `num_resamples`: bootstrap resamples of live intervals.
+    `num_slices`: images used for live training; `pixels`: side of the live images;
+    `num_epochs`: (head, tail) epochs; `num_resamples`: bootstrap resamples of live
+    intervals; `num_phantoms`: slices of the phantom set. It is larger in quick than
+    what a chapter has the time to train on: looking at slices is cheap.
     """
 
     name: str
@@ -34,12 +35,13 @@ class Profile:
     num_epochs: tuple[int, int]
     batch_size: int
     num_resamples: int
+    num_phantoms: int
 
 
 PROFILES = {
-    "smoke": Profile("smoke", 240, 64, (2, 1), 32, 200),
-    "quick": Profile("quick", 1200, 96, (12, 4), 32, 1000),
-    "full": Profile("full", 8000, 224, (10, 12), 32, 2000),
+    "smoke": Profile("smoke", 240, 64, (2, 1), 32, 200, 240),
+    "quick": Profile("quick", 1200, 96, (12, 4), 32, 1000, 2000),
+    "full": Profile("full", 8000, 224, (10, 12), 32, 2000, 8000),
 }
 
 

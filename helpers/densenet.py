@@ -91,21 +91,24 @@ def split_at(model: keras.Model, layer_name: str) -> tuple[keras.Model, keras.Mo
         ) from None
 
 
-def join(frozen: keras.Model, tail: keras.Model) -> keras.Model:
+def join(
+    frozen: keras.Model, tail: keras.Model, scale: str = "imagenet"
+) -> keras.Model:
     """Put both parts and the preprocessing into one model for grey images.
 
     Input: uint8 [n, pixels, pixels], 0..255; output: the tail's. The parts are shared,
-    so training the tail trains the joined model.
+    so training the tail trains the joined model. `scale`: see `batches.preprocess`.
     """
     images = keras.Input(frozen.input_shape[1:3], dtype="uint8", name="grey")
-    return keras.Model(images, tail(frozen(batches.preprocess(images))))
+    return keras.Model(images, tail(frozen(batches.preprocess(images, scale))))
 
 
-def set_frozen(model: keras.Model, boundary: str) -> None:
+def set_frozen(model: keras.Model, boundary: str, norms_too: bool = True) -> None:
     """Freeze every layer up to `boundary`, and every BatchNormalization after it too.
 
     A frozen BatchNormalization runs in inference mode: it uses the mean and variance it
-    was loaded with, and `fit` does not touch them. Compile the model afterwards. Raises
+    was loaded with, and `fit` does not touch them. With `norms_too` False those after
+    the boundary train and follow the batches. Compile the model afterwards. Raises
     `CourseError` for a layer that is not there. Source: the Keras guide on transfer
     learning, https://keras.io/guides/transfer_learning/
     """
@@ -118,18 +121,23 @@ def set_frozen(model: keras.Model, boundary: str) -> None:
     last_frozen = names.index(boundary)
     for position, layer in enumerate(model.layers):
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = position > last_frozen and not is_norm
+        layer.trainable = position > last_frozen and not (is_norm and norms_too)
 
 
-def activations(frozen: keras.Model, images: np.ndarray, name: str) -> np.memmap:
+def activations(
+    frozen: keras.Model, images: np.ndarray, name: str, scale: str = "imagenet"
+) -> np.memmap:
     """Return the frozen part's output for grey images, computed once and then cached.
 
-    `images` uint8 [n, height, width]; returns float32 [n, ...], a read-only memory map
-    of a file in `cache_dir()/activations`. The file's name holds `name`, for people,
-    and a hash of the images, the weights and the boundary, so nothing stale is used.
-    The file appears whole or not at all. Raises `CourseError` when the disk is full.
+    `images` uint8 [n, height, width], preprocessed here (`scale`: see
+    `batches.preprocess`), or an earlier part's activations, float32; returns float32
+    [n, ...], a read-only memory map of a file in `cache_dir()/activations`. The file's
+    name holds `name`, for people, and a hash of the images, the weights and the
+    boundary, so nothing stale is used and one computation serves every name. The file
+    appears whole or not at all. Raises `CourseError` when the disk is full.
     """
-    path = cache_dir() / "activations" / f"{name}-{_key(frozen, images)}.npy"
+    key = _key(frozen, images, scale)
+    path = _cached(key) or cache_dir() / "activations" / f"{name}-{key}.npy"
     if path.exists():
         try:
             return np.load(path, mmap_mode="r")
@@ -143,9 +151,16 @@ def activations(frozen: keras.Model, images: np.ndarray, name: str) -> np.memmap
     }
     with whole_file(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for block in _predict_blocks(frozen, images, description=f"activations {name}"):
+        for block in _predict_blocks(frozen, images, scale, f"activations {name}"):
             file.write(np.ascontiguousarray(block, np.float32))
     return np.load(path, mmap_mode="r")
+
+
+def has_activations(
+    frozen: keras.Model, images: np.ndarray, scale: str = "imagenet"
+) -> bool:
+    """Tell whether `activations` would find its result on the disk."""
+    return _cached(_key(frozen, images, scale)) is not None
 
 
 @contextmanager
@@ -246,8 +261,16 @@ def _draw_weights(model: keras.Model) -> None:
             layer.kernel.assign(spread * rng.standard_normal(shape, np.float32))
 
 
-def _key(frozen: keras.Model, images: np.ndarray) -> str:
+def _cached(key: str) -> Path | None:
+    return next((cache_dir() / "activations").glob(f"*-{key}.npy"), None)
+
+
+def _key(frozen: keras.Model, images: np.ndarray, scale: str) -> str:
     digest = hashlib.sha256(frozen.layers[-1].name.encode())
+    if scale != "imagenet" and images.dtype == np.uint8:
+        digest.update(scale.encode())
+    if frozen.compute_dtype != "float32":  # computed in 16 bits, it is not the same
+        digest.update(frozen.compute_dtype.encode())
     for array in (images, *frozen.get_weights()):
         digest.update(f"{array.shape} {array.dtype}".encode())
         digest.update(np.ascontiguousarray(array))
@@ -255,11 +278,17 @@ def _key(frozen: keras.Model, images: np.ndarray) -> str:
 
 
 def _predict_blocks(
-    frozen: keras.Model, images: np.ndarray, description: str, batch_size: int = 32
+    frozen: keras.Model,
+    images: np.ndarray,
+    scale: str,
+    description: str,
+    batch_size: int = 32,
 ) -> Iterator[np.ndarray]:
     """Yield the frozen part's output batch by batch, with a progress bar."""
-    grey = keras.Input(frozen.input_shape[1:3], dtype="uint8")
-    model = keras.Model(grey, frozen(batches.preprocess(grey), training=False))
+    model = frozen
+    if images.dtype == np.uint8:
+        grey = keras.Input(frozen.input_shape[1:3], dtype="uint8")
+        model = keras.Model(grey, frozen(batches.preprocess(grey, scale)))
     with tqdm(total=len(images), desc=description, unit="image") as bar:
         for start in range(0, len(images), batch_size):
             # The last batch is filled up: another shape would be compiled again.

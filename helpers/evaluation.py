@@ -5,6 +5,7 @@ groups of images (Efron & Tibshirani 1993, percentile interval) and averages see
 It resamples per-group counts, not images, so 2,000 resamples take about a second.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -188,11 +189,16 @@ def _draws(num_images, groups, num_resamples, seed) -> tuple[np.ndarray, np.ndar
             f"group for each of the {num_images} images."
         )
     members = np.unique(groups, return_inverse=True)[1]
-    num_groups = members.max() + 1
+    return members, _drawn(int(members.max()) + 1, num_resamples, seed)
+
+
+@lru_cache(maxsize=2)  # drawing takes longer than scoring, and many runs share groups
+def _drawn(num_groups, num_resamples, seed) -> np.ndarray:
     share = np.full(num_groups, 1 / num_groups)
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(num_groups, share, size=num_resamples)
-    return members, drawn.astype(np.float64)
+    drawn = rng.multinomial(num_groups, share, size=num_resamples).astype(np.float64)
+    drawn.flags.writeable = False
+    return drawn
 
 
 def _resampled(metric, labels, probabilities, members, drawn) -> np.ndarray:
@@ -209,8 +215,16 @@ def _resampled(metric, labels, probabilities, members, drawn) -> np.ndarray:
         elif metric in AVERAGED:
             loss = np.bincount(members, AVERAGED[metric](labels, one))
             total = total + drawn @ loss / (drawn @ np.bincount(members))
+        elif metric == "ece":
+            confidence = one.max(axis=1)
+            bins = np.searchsorted(np.linspace(0, 1, NUM_BINS + 1), confidence) - 1
+            gaps = np.zeros((drawn.shape[1], NUM_BINS))
+            surplus = (one.argmax(axis=1) == labels) - confidence
+            np.add.at(gaps, (members, bins), surplus)
+            gaps = np.abs(drawn @ gaps).sum(axis=1)
+            total = total + gaps / (drawn @ np.bincount(members))
         else:
-            known = ", ".join([*COUNTED, *AVERAGED])
+            known = ", ".join([*COUNTED, *AVERAGED, "ece"])
             raise CourseError(f"metric is {metric!r}; expected one of {known}.")
     return total / num_seeds
 
@@ -220,7 +234,7 @@ def bootstrap_interval(
 ) -> np.ndarray:
     """Return the 95 % percentile interval of `metric` over resampled groups.
 
-    `metric`: accuracy, macro_f1, recall, brier or log_loss. `labels` [n];
+    `metric`: accuracy, macro_f1, recall, brier, log_loss or ece. `labels` [n];
     `probabilities` [n, k] or [seeds, n, k], then of the mean over seeds; `groups` [n]:
     images that must be drawn together, such as copies or one patient's (each image for
     itself if None). Returns [low, high], for recall [k, 2]. Method: Efron & Tibshirani

@@ -48,7 +48,9 @@ class Run:
     @property
     def badge(self) -> str:
         """Say in three words what the numbers come from, for titles and tables."""
-        return f"real, recorded on {self.info['recorded_on']}"
+        made_of = str(self.info["dataset"]["name"])
+        kind = "synthetic" if made_of.startswith("phantom") else "real"
+        return f"{kind}, recorded on {self.info['recorded_on']}"
 
     @property
     def filenames(self) -> np.ndarray:
@@ -141,6 +143,36 @@ def features(name: str = "features-imagenet-224") -> Features:
         features=arrays["features"].astype(np.float32),
         info=info(name),
     )
+
+
+def rung(name: str, rung: str, method: str) -> Run:
+    """Load what one method predicted on one rung of a recorded ladder.
+
+    A run as `load` returns it, but `fold` is int [draws, n]. `CourseError` lists the
+    rungs or methods there are.
+    """
+    return on_rung(info(name), _arrays(name), rung, method)
+
+
+def on_rung(info: dict, arrays: dict[str, np.ndarray], rung: str, method: str) -> Run:
+    """Pick one rung and method out of a ladder's arrays."""
+    for what, asked in (("rungs", rung), ("methods", method)):
+        known = list(arrays.get(what, ()))
+        if asked not in known:
+            raise CourseError(
+                f"{info.get('name', 'this record')}: no {asked!r} among its {what}; "
+                f"there is {', '.join(known) or 'none'}."
+            )
+    scored, classes = arrays[f"{rung}/scored"], arrays[f"{rung}/classes"]
+    picked = {
+        "filenames": arrays["filenames"][scored],
+        "labels": np.searchsorted(classes, arrays["labels"][scored]),
+        "class_names": arrays["class_names"][classes],
+        "fold": arrays[f"{rung}/fold"],
+        "groups": arrays["groups"][scored],
+        "probabilities": arrays[f"{rung}/{method}"],
+    }
+    return Run(info, picked)
 
 
 def info(name: str) -> dict:

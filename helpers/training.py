@@ -2,23 +2,36 @@
 
 Three things make it so: batch order and augmentation are functions of (seed, epoch,
 index); one file holds everything else that changes while a model trains; and that file
-is replaced as a whole. Keras' own `BackupAndRestore` writes in place, forgets the
-batch, and leaves out the state of Dropout's random numbers.
+is replaced as a whole (`helpers.checkpoint`). `fit` trains one compiled model so;
+`fit_plan` carries out a `helpers.plan.Plan`, from the backbone to what predicts.
 """
 
-import json
 import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
 import numpy as np
 from tqdm.auto import tqdm
 
+from helpers import densenet
 from helpers.batches import ImageBatches
+from helpers.checkpoint import Checkpoint, FiniteLoss, create_variables
 from helpers.config import CourseError
-from helpers.densenet import whole_file
+from helpers.devices import check_parts, is_out_of_memory, precision, several, spread
+from helpers.network import Network
+from helpers.plan import Plan, Stage
 
-_STOPPER_STATE = ("wait", "best", "best_epoch", "stopped_epoch")
+__all__ = [
+    "Checkpoint",
+    "Trained",
+    "create_variables",
+    "fit",
+    "fit_plan",
+    "learning_rate",
+]
 
 
 def fit(
@@ -29,6 +42,9 @@ def fit(
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     patience: int | None = None,
     every: int | None = None,
+    about: dict | None = None,
+    tensorboard: Path | str | None = None,
+    title: str = "training",
 ) -> dict[str, list[float]]:
     """Train a compiled model, or go on with training that was cut off.
 
@@ -36,231 +52,332 @@ def fit(
     holds; if training had ended, its result is loaded and nothing is trained.
     `validation` (images, labels) is scored after each epoch; with `patience`, training
     ends after so many epochs without a lower validation loss, and the best epoch's
-    weights are put back. `every`: see `Checkpoint`.
+    weights are put back. If the optimizer averages weights (`use_ema`), the average is
+    what is scored and kept. `every`, `about`: see `Checkpoint`. `tensorboard`: a folder
+    for its log. `title` stands before the progress bar.
 
     Returns the history by name ("loss", "val_loss", ...), one number an epoch, epochs
     before the cut included. Raises `CourseError` for a loss that is not finite, for a
-    checkpoint that is damaged or of another run, and for a full disk.
+    checkpoint that is damaged or of another run, for a full disk, and for full memory.
     """
-    stopper = None
-    if patience is not None:
-        stopper = keras.callbacks.EarlyStopping(
-            "val_loss", patience=patience, restore_best_weights=True
-        )
-    keeper = Checkpoint(path, batches, num_epochs, stopper, every)
+    average = keras.callbacks.SwapEMAWeights() if _averages(model) else None
+    stopper = BestEpoch(patience, average) if patience is not None else None
+    keeper = Checkpoint(path, batches, num_epochs, stopper, every, about)
     epoch, batch = keeper.position
-    first, total = epoch * batches.per_epoch + batch, num_epochs * batches.per_epoch
-    # A training of less than two seconds shows no bar.
-    bar = tqdm(total=total, initial=first, desc="training", unit="batch", delay=2)
-    count = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: bar.update()
-    )
-    callbacks = [count, FiniteLoss(batches), stopper, keeper]
-    while not keeper.finished:
-        # Keras' epochs begin at their first batch. So the rest of an epoch that was cut
-        # is a call of its own, and the checkpoint carries the state to the next one.
-        batches.first = epoch * batches.per_epoch + batch
-        model.fit(
-            batches,
-            initial_epoch=epoch,
-            epochs=epoch + 1 if batch else num_epochs,
-            steps_per_epoch=batches.per_epoch - batch,
-            validation_data=validation,
-            callbacks=[c for c in callbacks if c is not None],
-            shuffle=False,  # the order is the batches' own
-            verbose=0,
-        )
-        epoch, batch = epoch + 1, 0
-    bar.close()
+    log = [] if tensorboard is None else [_tensorboard(tensorboard)]
+    with Progress(batches, num_epochs, keeper, title) as progress:
+        callbacks = [
+            progress,
+            FiniteLoss(batches, path),
+            average,
+            stopper,
+            *log,
+            keeper,
+        ]
+        while not keeper.finished:
+            # Keras' epochs begin at their first batch. So the rest of a cut epoch is a
+            # call of its own, and the checkpoint carries the state to the next one.
+            batches.first = epoch * batches.per_epoch + batch
+            try:
+                model.fit(
+                    batches,
+                    initial_epoch=epoch,
+                    epochs=epoch + 1 if batch else num_epochs,
+                    steps_per_epoch=batches.per_epoch - batch,
+                    validation_data=validation,
+                    callbacks=[c for c in callbacks if c is not None],
+                    shuffle=False,  # the order is the batches' own
+                    verbose=0,
+                )
+            except Exception as error:  # each backend has its own class
+                if is_out_of_memory(error):
+                    raise CourseError(
+                        "the device ran out of memory with batch_size="
+                        f"{batches.batch_size}. {_way_out(batches, keeper.path)}"
+                    ) from None
+                raise
+            epoch, batch = epoch + 1, 0
     keeper.load_weights(model)
     return keeper.history
 
 
-def create_variables(model: keras.Model, batches: ImageBatches) -> None:
-    """Create the optimizer's and the metrics' variables of a compiled model.
+@dataclass(frozen=True)
+class Trained:
+    """What `fit_plan` returns.
 
-    Left alone, Keras creates them while TensorFlow traces the first training step, and
-    TensorFlow then traces the whole step a second time, as a function may create
-    variables only once. That was close to half of the first step's time: see
-    tools/profile_first_step.py.
+    `model`: grey uint8 [n, pixels, pixels] to probabilities float32 [n, k].
+    `history`: by name, one entry an epoch, all stages in a row: "stage" (its name),
+    "loss", "accuracy" and, with a validation part, "val_loss", "val_accuracy".
+    `predict`: probabilities float32 [m, k] of some rows of the images that were given;
+    from cached activations where there are any, which is many times faster on a CPU.
     """
-    images, labels = batches[0]
-    predictions = np.zeros((len(labels), *model.output_shape[1:]), np.float32)
-    model.compute_loss(images, labels, predictions)
-    model.compute_metrics(images, labels, predictions)
-    if not model.optimizer.built:  # with loss scaling, a second build adds variables
-        model.optimizer.build(model.trainable_variables)
+
+    plan: Plan
+    model: keras.Model
+    history: dict[str, list]
+    predict: Callable[[np.ndarray], np.ndarray]
 
 
-class FiniteLoss(keras.callbacks.Callback):
-    """Stop at the first batch whose loss is not a finite number, and name it."""
+def fit_plan(
+    plan: Plan,
+    images: np.ndarray,
+    labels: np.ndarray,
+    fit_rows: np.ndarray,
+    val_rows: np.ndarray,
+    folder: Path | str,
+    groups: np.ndarray | None = None,
+    weights: str = "auto",
+    devices: Sequence[str] | None = None,
+    every: int | None = None,
+    tensorboard: Path | str | None = None,
+    build: Callable[[str, int], keras.Model] = densenet.backbone,
+) -> Trained:
+    """Carry out a plan, or go on with one that was cut off, at whatever moment.
 
-    def __init__(self, batches: ImageBatches):
+    `images`: uint8 [n, pixels, pixels]; `labels`: 0..k-1, int [n]; `fit_rows`,
+    `val_rows`: which to learn from and which to decide by (may be empty if no stage has
+    patience); `folder`: one checkpoint a stage. `groups` [n]: for the plan's weighting.
+    `weights`: see `densenet.backbone`. `devices`: several devices to share each
+    batch out to, by the names of `keras.distribution.list_devices()`; None: all GPUs.
+    `every`: save after so many steps too, not only after each epoch. `tensorboard`: a
+    folder for its logs. `build(weights, pixels)` returns the backbone.
+
+    A stage without augmentation trains on cached activations if its boundary cuts the
+    network in two, any other on pixels. Raises `CourseError` for data that do not fit
+    the plan, and all that `fit` raises.
+    """
+    _check_data(plan, images, labels, val_rows, groups)
+    shared = several(devices)
+    check_parts(plan.batch_size, shared)
+    one_hot = np.eye(labels.max() + 1, dtype=np.float32)[labels]
+    about = {"weights": densenet.weights_name(weights)}
+    about |= {"labels": zlib.crc32(one_hot), "pixel_values": zlib.crc32(images)}
+    history = {"stage": []}
+    with precision(plan.precision):
+        keras.utils.set_random_seed(plan.seed)
+        data = (one_hot.shape[1], fit_rows)
+        network = Network(plan, images, build(weights, plan.pixels), *data)
+        with spread(shared):
+            trained = network
+            if shared:  # a network of its own; caches and results are on one device
+                backbone = build(weights, plan.pixels)
+                trained = Network(plan, images, backbone, *data, like=network)
+            for number, stage in enumerate(plan.stages):
+                about |= _about(plan, stage)
+                stream = ImageBatches(
+                    network.inputs(stage),
+                    one_hot,
+                    fit_rows,
+                    plan.batch_size,
+                    plan.seed * len(plan.stages) + number,
+                    recipe=stage.augmentation,
+                    mixup=plan.mixup,
+                    weights=_sample_weights(plan, fit_rows, groups),
+                    gradient_accumulation_steps=plan.gradient_accumulation_steps,
+                )
+                model = trained.trainable(stage)
+                _compile(model, plan, stage, stage.num_epochs * stream.per_epoch)
+                part = fit(
+                    model,
+                    stream,
+                    stage.num_epochs,
+                    Path(folder) / f"{number + 1}-{stage.name}.npz",
+                    network.validation(stage, one_hot, val_rows),
+                    stage.patience,
+                    every,
+                    dict(about),
+                    None if tensorboard is None else Path(tensorboard) / stage.name,
+                    stage.name,
+                )
+                if shared:
+                    network.whole.set_weights(trained.whole.get_weights())
+                history["stage"] += [stage.name] * len(part["loss"])
+                for name, values in part.items():
+                    history.setdefault(name, []).extend(values)
+        predict = network.predictor(plan.stages[-1])
+        return Trained(plan, network.joined(), history, predict)
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar over all epochs: images, images a second, time left, and how it goes."""
+
+    def __init__(
+        self, batches: ImageBatches, num_epochs: int, keeper: Checkpoint, title: str
+    ):
         super().__init__()
-        self.batches = batches
+        self.batches, self.title, self.validated = batches, title, {}
+        epoch, batch = keeper.position
+        done, total = epoch * batches.per_epoch + batch, num_epochs * batches.per_epoch
+        self.initial, self.total = done * batches.batch_size, total * batches.batch_size
 
-    def on_train_begin(self, logs=None):
-        self.item = 0
+    def __enter__(self):
+        # A training of less than two seconds shows no bar.
+        self.bar = tqdm(
+            total=self.total,
+            initial=self.initial,
+            desc=self.title,
+            unit="image",
+            delay=2,
+        )
+        return self
+
+    def __exit__(self, *error):
+        self.bar.close()
 
     def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
-            epoch, batch = self.batches.position(self.item)
-            raise CourseError(
-                f"the loss is {float(logs['loss'])} at epoch {epoch}, batch {batch} "
-                "(counted from 0). Usual causes: too high a learning rate, labels out "
-                "of range, float16 without loss scaling. Checkpoints are from before."
-            )
-        self.item += 1
+        self._show(logs)
+        self.bar.update(self.batches.batch_size)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.validated = {k: v for k, v in logs.items() if k.startswith("val_")}
+        self._show({k: v for k, v in logs.items() if k not in self.validated})
+
+    def _show(self, logs: dict) -> None:
+        shown = {name: f"{float(v):.3f}" for name, v in (logs | self.validated).items()}
+        self.bar.set_postfix(shown, refresh=False)
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """Save all that changes in training in one file, which is always whole.
+class BestEpoch(keras.callbacks.EarlyStopping):
+    """Stop after `patience` epochs without a lower validation loss; keep the best.
 
-    In the file: weights, Dropout's random state, the optimizer, running metrics, the
-    `position` (epoch, batch) of the next batch, the `history`, whether training has
-    `finished`, and what `stopper`, an `EarlyStopping` of the same `fit`, has seen. Put
-    it last in the list of callbacks. It saves after each epoch and, with `every`, after
-    each so many batches; when `fit` begins, it loads what the file holds, so `batches`
-    must start at `position`.
-
-    Raises `CourseError` for a file that is damaged or of another run, for weights that
-    are not finite, and for a full disk; the old file stays then.
+    `average`: Keras' callback that validates averaged weights, if they are averaged;
+    then the average of the best epoch is kept.
     """
 
     def __init__(
-        self,
-        path: Path | str,
-        batches: ImageBatches,
-        num_epochs: int,
-        stopper: keras.callbacks.EarlyStopping | None = None,
-        every: int | None = None,
+        self, patience: int, average: keras.callbacks.SwapEMAWeights | None = None
     ):
-        super().__init__()
-        self.path, self.batches, self.num_epochs = Path(path), batches, num_epochs
-        self.stopper, self.every = stopper, every
-        self.run = {
-            "num_epochs": num_epochs,
-            "batch_size": batches.batch_size,
-            "seed": batches.seed,
-            "recipe": batches.recipe,
-            "patience": stopper.patience if stopper else None,
-            "num_images": len(batches.indices),
-            "images": zlib.crc32(np.ascontiguousarray(batches.indices, np.int64)),
-        }
-        self.position, self.history, self.finished = (0, 0), {}, False
-        if self.path.exists():
-            self._read()
-
-    def load_weights(self, model: keras.Model) -> None:
-        """Put the file's weights and random state into a model."""
-        self._assign("model", model.variables, self._read())
-
-    def on_train_begin(self, logs=None):
-        self.item, self.metrics = 0, None
-        create_variables(self.model, self.batches)
-        if not self.path.exists():
-            return
-        arrays = self._read()
-        if self.finished or self.batches.position(0) != self.position:
-            raise CourseError(
-                f"{self.path} holds training up to epoch {self.position[0]}, batch "
-                f"{self.position[1]}, but the batches start elsewhere. To go on, call "
-                "training.fit; to train from the start, delete the file."
-            )
-        self._assign("model", self.model.variables, arrays)
-        self._assign("optimizer", self.model.optimizer.variables, arrays)
-        if self.position[1]:
-            self.metrics = arrays
-        if self.stopper:
-            for name in _STOPPER_STATE:
-                setattr(self.stopper, name, self.stopper_state[name])
-            best = [arrays[k] for k in sorted(arrays) if k.startswith("best/")]
-            self.stopper.best_weights = best or None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self.metrics:  # after Keras has set the running means to zero
-            self._assign("metrics", self.model.metrics_variables, self.metrics)
-            self.metrics = None
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.item += 1
-        position = self.batches.position(self.item)
-        if self.every and position[1] and position[1] % self.every == 0:
-            self._save(position)
+        super().__init__("val_loss", patience=patience, restore_best_weights=True)
+        self.average = average
 
     def on_epoch_end(self, epoch, logs=None):
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(float(value))
-        self._save((epoch + 1, 0))
+        if self.average is None:
+            super().on_epoch_end(epoch, logs)
+            return
+        self.average.on_test_begin()  # Keras has put the last weights back by now
+        super().on_epoch_end(epoch, logs)
+        self.average.on_test_end()
 
-    def on_train_end(self, logs=None):
-        # EarlyStopping has put the best weights back by now.
-        if self.model.stop_training or self.position == (self.num_epochs, 0):
-            self.finished = True
-            self._save(self.position)
 
-    def _save(self, position: tuple[int, int]) -> None:
-        if keras.backend.backend() == "jax":
-            self.model.jax_state_sync()  # in `fit`, JAX keeps the values elsewhere
-        self.position = position
-        info = {"run": self.run, "position": position, "history": self.history}
-        info |= {"finished": self.finished}
-        best = []
-        if self.stopper:
-            state = {name: getattr(self.stopper, name) for name in _STOPPER_STATE}
-            info["stopper"] = state
-            best = self.stopper.best_weights or []
-        parts = {
-            "model": self.model.variables,
-            "optimizer": self.model.optimizer.variables,
-            "metrics": self.model.metrics_variables,
-            "best": best,
-        }
-        arrays = {
-            f"{part}/{number:04}": keras.ops.convert_to_numpy(variable)
-            for part, variables in parts.items()
-            for number, variable in enumerate(variables)
-        }
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise CourseError(
-                f"before epoch {position[0]}, batch {position[1]} (counted from 0), a "
-                "weight is no longer a finite number, and is not saved. The learning "
-                f"rate is probably too high. {self.path}, if it is there, is older."
-            )
-        with whole_file(self.path) as file:
-            np.savez(file, info=np.array(json.dumps(info)), **arrays)
+def _averages(model: keras.Model) -> bool:
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return optimizer.use_ema
 
-    def _read(self) -> dict[str, np.ndarray]:
-        """Take position and history from the file; return its arrays."""
-        try:
-            with np.load(self.path) as file:
-                arrays = dict(file)  # each array is checked against its CRC-32
-            info = json.loads(str(arrays.pop("info")))
-        except Exception as error:  # zip, header and JSON errors share no base class
-            raise CourseError(
-                f"{self.path} is damaged ({error}). Delete it to train from the start, "
-                "or put a copy of it back."
-            ) from None
-        if info["run"] != self.run:
-            other = [k for k in self.run if self.run[k] != info["run"].get(k)]
-            found = ", ".join(f"{k} {info['run'].get(k)}" for k in other)
-            asked = ", ".join(f"{k} {self.run[k]}" for k in other)
-            raise CourseError(
-                f"{self.path} is of another run: it has {found}; asked for is {asked}. "
-                "Ask for the same again, delete the file, or name another."
-            )
-        self.position, self.history = tuple(info["position"]), info["history"]
-        self.finished, self.stopper_state = info["finished"], info.get("stopper")
-        return arrays
 
-    def _assign(self, part: str, variables: list, arrays: dict) -> None:
-        found = [arrays[k] for k in sorted(arrays) if k.startswith(f"{part}/")]
-        if [a.shape for a in found] != [tuple(v.shape) for v in variables]:
-            raise CourseError(
-                f"{self.path} is of another model: its {part} has {len(found)} arrays "
-                f"with {sum(a.size for a in found):,} values; expected "
-                f"{len(variables)} with {sum(np.prod(v.shape) for v in variables):,.0f}"
-                " or other shapes. Delete the file, or name another."
-            )
-        for variable, array in zip(variables, found, strict=True):
-            variable.assign(array)
+def _check_data(plan: Plan, images, labels, val_rows, groups) -> None:
+    side = (plan.pixels, plan.pixels)
+    if images.shape[1:] != side or images.dtype != np.uint8:
+        raise CourseError(
+            f"the images are {images.dtype} of shape {images.shape[1:]}; the plan "
+            f"expects uint8 of shape {side}. Load them so, or change the plan's pixels."
+        )
+    if len(labels) != len(images):
+        raise CourseError(f"{len(images)} images, but {len(labels)} labels.")
+    patient = [stage.name for stage in plan.stages if stage.patience is not None]
+    if patient and not len(val_rows):
+        raise CourseError(
+            f"stage {patient[0]!r} has patience, but there is no validation part to "
+            "decide by. Set val_rows, or patience to None."
+        )
+    if plan.weighting == "group" and groups is None:
+        raise CourseError('the plan\'s weighting is "group": set groups, one an image.')
+
+
+def _sample_weights(
+    plan: Plan, fit_rows: np.ndarray, groups: np.ndarray | None
+) -> np.ndarray | None:
+    """Return 1 / size of its group among the rows to fit, on average 1; float32 [n]."""
+    if plan.weighting == "none":
+        return None
+    values, counts = np.unique(groups[fit_rows], return_counts=True)
+    weights = np.zeros(len(groups), np.float32)
+    weights[fit_rows] = 1 / counts[np.searchsorted(values, groups[fit_rows])]
+    return weights / weights[fit_rows].mean()
+
+
+def _about(plan: Plan, stage: Stage) -> dict:
+    """Return what makes a stage's training this one and no other, by name."""
+    memory = ("stages", "batch_size", "gradient_accumulation_steps")
+    values = {k: v for k, v in asdict(plan).items() if k not in memory}
+    return values | {f"{stage.name}: {k}": v for k, v in asdict(stage).items()}
+
+
+def _compile(model: keras.Model, plan: Plan, stage: Stage, num_batches: int) -> None:
+    steps, average = plan.gradient_accumulation_steps, plan.ema or 0.99
+    optimizer = keras.optimizers.AdamW(
+        learning_rate(stage, num_batches // steps, steps),
+        weight_decay=plan.weight_decay,
+        use_ema=plan.ema is not None,
+        ema_momentum=average ** (1 / steps),  # Keras averages after every batch
+        gradient_accumulation_steps=steps if steps > 1 else None,
+    )
+    model.compile(
+        optimizer,
+        keras.losses.CategoricalCrossentropy(label_smoothing=plan.label_smoothing),
+        metrics=["accuracy"],
+        jit_compile=_use_xla(stage),
+    )
+
+
+def learning_rate(stage: Stage, num_steps: int, batches_per_step: int = 1):
+    """Return a stage's learning rate as Keras takes it: a schedule, or one number.
+
+    `num_steps`: of the optimizer, in all epochs of the stage. A schedule is called with
+    the number of batches so far.
+    """
+    if stage.schedule == "constant":
+        return stage.learning_rate
+    schedules, rising = keras.optimizers.schedules, round(stage.warmup * num_steps)
+    rise = {"warmup_target": stage.learning_rate, "warmup_steps": rising}
+    schedule = schedules.CosineDecay(
+        0.0 if rising else stage.learning_rate,
+        num_steps - rising,
+        **(rise if rising else {}),
+    )
+    return PerStep(schedule, batches_per_step) if batches_per_step > 1 else schedule
+
+
+class PerStep(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule of steps, for an optimizer that adds up several batches to a step."""
+
+    def __init__(self, schedule, batches_per_step: int):
+        super().__init__()
+        self.schedule, self.batches_per_step = schedule, batches_per_step
+
+    def __call__(self, step):
+        return self.schedule(keras.ops.floor_divide(step, self.batches_per_step))
+
+
+def _use_xla(stage: Stage) -> bool:
+    """Compile with XLA where it pays: always on JAX, on TensorFlow on a GPU only.
+
+    TensorFlow has no compiled version of the operation that turns images.
+    """
+    if keras.backend.backend() == "jax":
+        return True
+    return bool(keras.distribution.list_devices("gpu")) and stage.augmentation is None
+
+
+def _tensorboard(folder: Path | str) -> keras.callbacks.TensorBoard:
+    if not (find_spec("tensorboard") and find_spec("tensorflow")):
+        raise CourseError(
+            "a TensorBoard log needs the packages tensorboard and tensorflow. Install "
+            "them, or leave tensorboard out: the history is returned anyway."
+        )
+    return keras.callbacks.TensorBoard(folder, write_graph=False)
+
+
+def _way_out(batches: ImageBatches, path: Path) -> str:
+    """Say what to do when the device's memory is full, with the numbers to set."""
+    size, steps = batches.batch_size, batches.accumulation
+    half = next((d for d in range(size // 2, 0, -1) if size % d == 0), None)
+    if half is None:
+        return "Take smaller images, or a boundary nearer to the output."
+    way = (
+        f"Set batch_size={half} and gradient_accumulation_steps={steps * size // half}:"
+        " the same training, in smaller pieces. Restart the kernel first, since what "
+        "was on the device is not given back, or is lost. "
+    )
+    if path.exists():
+        return way + f"Training then goes on from {path}."
+    return way + "No checkpoint of this stage was written yet."

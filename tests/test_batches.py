@@ -17,6 +17,7 @@ from helpers.batches import (
     augmentation_parameters,
     epoch_order,
     preprocess,
+    unchanged,
 )
 from helpers.config import CourseError
 
@@ -28,8 +29,10 @@ rows = st.lists(st.integers(0, 10_000), min_size=1, max_size=20)
 
 def parameters(**changes):
     """Return one row of parameters that changes nothing but what is named."""
-    neutral = dict.fromkeys(PARAMETERS, 0.0) | {"zoom": 1.0, "gain": 1.0, "gamma": 1.0}
-    return np.array([list((neutral | changes).values())], dtype=np.float32)
+    row = unchanged(1)
+    for name, value in changes.items():
+        row[0, PARAMETERS.index(name)] = value
+    return row
 
 
 def augmented(images, row):
@@ -293,3 +296,53 @@ def test_the_bench_names_a_folder_that_is_not_there(monkeypatch, capsys):
     monkeypatch.setenv("BRAIN_MRI_DATA", "nowhere")
     assert bench_input.main([]) == 2
     assert "nowhere is not a folder" in capsys.readouterr().err
+
+
+def numbers(num_images: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """Return images that hold their own number, and labels of two classes, one-hot."""
+    images = np.tile(np.arange(num_images, dtype=np.uint8)[:, None, None], (1, 2, 2))
+    return images, np.eye(2, dtype=np.float32)[np.arange(num_images) % 2]
+
+
+def test_mixup_mixes_images_and_labels_in_the_same_share():
+    images, labels = numbers()
+    images = 10 * images
+    stream = ImageBatches(images, labels, range(20), 10, 3, mixup=1.0)
+    order = epoch_order(20, 3, 0)
+    mixed, mixed_labels = stream[0]
+    one, other = order[:10], order[1:11]
+    share = (mixed[:, 0, 0] - 10.0 * other) / (10.0 * one - 10.0 * other)
+    assert mixed.dtype == np.uint8
+    same = one % 2 == other % 2
+    np.testing.assert_allclose(mixed_labels[same], labels[one[same]], atol=1e-6)
+    rounding = 0.6 / np.abs(10 * one - 10 * other)[~same]
+    shares = mixed_labels[np.arange(10), one % 2][~same]
+    assert (np.abs(shares - share[~same]) < rounding).all() and len(shares) > 2
+
+
+def test_mixup_does_not_depend_on_the_batch_size():
+    images, labels = numbers()
+    large = ImageBatches(images, labels, range(20), 20, 3, mixup=0.4)[0]
+    small = ImageBatches(images, labels, range(20), 5, 3, mixup=0.4)
+    for part in range(2):
+        parts = np.concatenate([small[k][part] for k in range(4)])
+        np.testing.assert_array_equal(parts, large[part])
+
+
+def test_weights_come_with_their_images():
+    images, labels = numbers()
+    weights = np.arange(20, dtype=np.float32)
+    stream = ImageBatches(
+        images, labels, range(20), 5, 3, recipe="pose", weights=weights
+    )
+    (batch, changes), _, served = stream[1]
+    np.testing.assert_array_equal(served, batch[:, 0, 0])
+    assert changes.shape == (5, len(PARAMETERS))
+
+
+def test_with_accumulation_an_epoch_is_a_whole_number_of_steps():
+    images, labels = numbers()
+    steps = {"gradient_accumulation_steps": 3}
+    assert ImageBatches(images, labels, range(20), 2, 0, **steps).per_epoch == 9
+    with pytest.raises(CourseError, match="20 images cannot fill one batch of 21"):
+        ImageBatches(images, labels, range(20), 7, 0, **steps)

@@ -212,7 +212,7 @@ def test_the_phantom_is_the_default_and_comes_with_masks(monkeypatch):
     data = load_dataset()
     profile = config.profile()
     assert data.synthetic
-    assert data.images.shape == (profile.num_slices, profile.pixels, profile.pixels)
+    assert data.images.shape == (profile.num_phantoms, profile.pixels, profile.pixels)
     assert set(np.unique(data.masks)) == {0, 1}
     assert {"site", "twin_of", "twin_kind"} <= set(data.table)
     assert data.table["patient"].notna().all()

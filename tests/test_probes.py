@@ -40,8 +40,28 @@ def test_the_border_alone_tells_framed_images_from_others():
     images[:, 20:40, 20:40] = RNG.integers(0, 256, (80, 20, 20))
     labels = np.repeat([0, 1], 40)
     train, test = np.arange(0, 80, 2), np.arange(1, 80, 2)
-    found = probes.border_probabilities(images, labels, train, test, num_trees=10)
+    numbers = probes.border_numbers(images)
+    found = probes.forest_probabilities(numbers, labels, train, test, num_trees=10)
     assert (found.argmax(axis=1) == labels[test]).all()
+
+
+def test_a_grey_histogram_counts_all_pixels_and_does_not_see_where_they_are():
+    found = probes.grey_histograms(IMAGES, 4)
+    edges = [0, 64, 128, 192, 256]
+    expected = [np.histogram(image, edges)[0] / image.size for image in IMAGES]
+    assert np.allclose(found, expected)
+    shuffled = RNG.permuted(IMAGES.reshape(6, -1), axis=1).reshape(IMAGES.shape)
+    assert np.array_equal(found, probes.grey_histograms(shuffled, 4))
+
+
+def test_gradients_know_directions_and_neither_brightness_nor_contrast():
+    ramp = np.tile(np.arange(64.0), (64, 1))
+    found = probes.oriented_gradients(np.stack([ramp, ramp.T, 3 * ramp + 20]))
+    assert found.shape == (3, 7 * 7 * 4 * 9)
+    cells = found.reshape(3, -1, 9)
+    assert (cells[0].argmax(axis=1) == 0).all()  # brighter to the right: 0 degrees
+    assert (cells[1].argmax(axis=1) == 4).all()  # brighter downwards: 90 degrees
+    assert np.allclose(found[0], found[2], atol=0.01)
 
 
 def test_a_modes_shares_come_from_training_and_an_unknown_mode_gets_all():

@@ -12,7 +12,8 @@ from helpers.config import CourseError
 
 SCORED = [n for n in recorded.names() if recorded.info(n).get("metrics")]
 # Several ways, several amounts of data and several draws, on one set of scored files.
-COMPARED = [n for n in recorded.names() if recorded.info(n).get("results")]
+COMPARED = [n for n in recorded.names() if "num_patients_scored" in recorded.info(n)]
+LADDERS = [n for n in recorded.names() if recorded.info(n).get("scores")]
 
 
 def _flat(value, path=""):
@@ -101,6 +102,19 @@ def test_the_results_of_a_comparison_follow_from_its_arrays(name):
     assert list(again.values()) == pytest.approx(list(stated.values()), abs=1e-9)
 
 
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_ladders_json_follows_from_its_arrays(name):
+    from helpers.experiments.ladder import follows_from
+
+    run = recorded.load(name)
+    again = _flat(follows_from(run.arrays))
+    stated = _flat(
+        {key: run.info[key] for key in ("rungs", "scores", "steps") if key in run.info}
+    )
+    assert again.keys() == stated.keys()
+    assert list(again.values()) == pytest.approx(list(stated.values()), abs=1e-9)
+
+
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_comparison_scored_only_patients_of_folds_it_did_not_learn_from(name):
     run = recorded.load(name)
@@ -129,13 +143,50 @@ def test_the_opinions_and_the_filters_follow_from_their_arrays():
         assert again == pytest.approx(stated, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", [*SCORED, *COMPARED])
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_ladders_rungs_are_those_of_its_protocol(name):
+    from helpers.experiments import ladder, protocols
+
+    run = recorded.load(name)
+    text = manifest.PATH.read_bytes()
+    assert run.info["manifest_sha256"] == hashlib.sha256(text).hexdigest()
+    plan = json.loads((recorded.FOLDER / "plans" / f"{name}.json").read_text())
+    files = ladder.files_of(run.arrays)
+    for rung in getattr(protocols, plan["protocol"])(files, len(plan["seeds"])):
+        found = ladder.rung_of(run.arrays, rung.name)
+        assert np.array_equal(found.scored, rung.scored)
+        for ours, theirs in zip(found.draws, rung.draws, strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                assert all(map(np.array_equal, one, other))
+        for method in plan["methods"]:
+            one = recorded.on_rung(run.info, run.arrays, rung.name, method)
+            assert one.probabilities.shape[1:] == (len(rung.scored), len(rung.classes))
+            folders = [f.split("/")[1] for f in one.filenames]
+            assert folders == [one.class_names[i] for i in one.labels]
+
+
+@pytest.mark.parametrize("name", [*SCORED, *COMPARED, *LADDERS])
 def test_a_scored_run_had_a_committed_plan_and_counts_its_looks(name):
     info = recorded.info(name)
     plan = (recorded.FOLDER / "plans" / f"{name}.json").read_bytes()
     assert info["plan_sha256"] == hashlib.sha256(plan).hexdigest()
     assert info["plan"] == json.loads(plan)["chosen"]
     assert info["looks"] >= 1
+
+
+def test_the_phantoms_difficulty_follows_from_its_arrays_and_is_as_promised():
+    from helpers.experiments import phantoms
+
+    run = recorded.load("phantom-difficulty")
+    again, stated = _flat(phantoms.results(run.arrays)), _flat(run.info["results"])
+    assert again.keys() == stated.keys()
+    assert list(again.values()) == pytest.approx(list(stated.values()), abs=1e-6)
+    assert run.badge.startswith("synthetic")
+    free, tied = run.info["results"]["free"], run.info["results"]["tied"]
+    for method in ("border", "colour mode"):
+        assert free[method]["accuracy"] < free["majority"] + 0.05
+    for method in ("colour mode", "histogram", "8x8 forest", "copying"):
+        assert tied[method]["accuracy"] > free[method]["accuracy"] + 0.1
 
 
 def test_features_cover_the_copy_and_group_only_equal_classes_mostly():
@@ -157,6 +208,13 @@ def test_a_wrong_path_names_the_key_and_what_there_is(folder):
         CourseError, match="no 'acuracy' there; there is accuracy, seeds"
     ):
         recorded.number("run.metrics.acuracy")
+
+
+def test_an_unknown_rung_or_method_lists_the_known():
+    with pytest.raises(CourseError, match=r"no 'offical' among its rungs; .*official"):
+        recorded.rung("leakage-ladder", "offical", "x")
+    with pytest.raises(CourseError, match=r"no 'magic' among its methods; there is"):
+        recorded.rung("leakage-ladder", "official", "magic")
 
 
 def test_an_unknown_run_lists_the_known(folder):

@@ -15,94 +15,63 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from helpers import batches, training
+from small_network import SIDE, images_and_labels, small_backbone
+
+from helpers import batches, checkpoint, training
+from helpers.checkpoint import Checkpoint
 from helpers.config import CourseError
+from helpers.plan import Plan, Stage
 
-NUM_EPOCHS = 4
-
-
-def examples():
-    """Return 60 images of 16 x 16 in three classes, hard enough to overfit on."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 60)
-    images = rng.integers(0, 150, (60, 16, 16)) + 30 * labels[:, None, None]
-    return images.astype(np.uint8), labels
-
-
-def small_densenet():
-    """Return the body and the head of a network with all that a DenseNet has."""
-    layers = keras.layers
-    grey = keras.Input((16, 16), dtype="uint8")
-    x = layers.Conv2D(8, 3, strides=2, name="first")(batches.preprocess(grey))
-    for _ in range(2):
-        new = layers.Activation("relu")(layers.BatchNormalization()(x))
-        x = layers.Concatenate()([x, layers.Conv2D(4, 3, padding="same")(new)])
-    x = layers.GlobalAveragePooling2D()(layers.BatchNormalization()(x))
-    x = layers.Dropout(0.3)(x)
-    return keras.Model(grey, x), layers.Dense(3, activation="softmax")
+# A DenseNet's parts, Dropout, BatchNorm that follows the batches, augmentation,
+# early stopping, averaged weights: all that has a state.
+PLAN = Plan(
+    (
+        Stage("head", "backbone", 4, 1e-2, augmentation="pose"),
+        Stage("all", "input", 4, 3e-2, patience=2),
+    ),
+    pixels=SIDE,
+    batch_norm="training",
+    dropout=0.3,
+    batch_size=8,
+    ema=0.9,
+    seed=5,
+)
 
 
-def compiled(inputs, outputs, rate, num_steps):
-    model = keras.Model(inputs, outputs)
-    schedule = keras.optimizers.schedules.CosineDecay(rate, num_steps)
-    model.compile(
-        keras.optimizers.Adam(schedule),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    return model
+def carry_out(folder: Path) -> None:
+    """Carry out the plan on the small network, and save the result."""
+    images, labels = images_and_labels()
+    rows = (np.arange(48), np.arange(48, 60))
+    options = {"weights": "none", "every": 2, "build": small_backbone}
+    trained = training.fit_plan(PLAN, images, labels, *rows, folder, **options)
+    np.savez_compressed(folder / "result.npz", *trained.model.get_weights())
+    (folder / "history.json").write_text(json.dumps(trained.history))
 
 
-def train_in_two_stages(folder: Path, reached) -> None:
-    """Train head, then everything, and save the result; call `reached(point)`."""
-    keras.utils.set_random_seed(0)
-    images, labels = examples()
-    body, head = small_densenet()
-
-    # Stage 1: augmented images, the body frozen.
-    body.trainable = False
-    changes = keras.Input((len(batches.PARAMETERS),))
-    stream = batches.ImageBatches(images, labels, range(48), 8, 5, recipe="pose")
-    augmented = batches.augment(body.input, changes)
-    head_model = compiled(
-        [body.input, changes], head(body(augmented)), 1e-2, NUM_EPOCHS * 6
-    )
-    reached.stage = 1
-    first = training.fit(head_model, stream, NUM_EPOCHS, folder / "1.npz", every=3)
-    reached("between")
-
-    # Stage 2: the body too, and early stopping.
-    body.trainable = True
-    stream = batches.ImageBatches(images, labels, range(48), 8, 6)
-    model = compiled(body.input, head(body.output), 3e-2, NUM_EPOCHS * 6)
-    reached.stage = 2
-    held_out = (images[48:], labels[48:])
-    second = training.fit(
-        model, stream, NUM_EPOCHS, folder / "2.npz", held_out, patience=2, every=2
-    )
-    np.savez_compressed(folder / "result.npz", *[v.numpy() for v in model.variables])
-    (folder / "history.json").write_text(json.dumps([first, second]))
-
-
-def stop_at(point: str):
-    """Return `reached`, which announces the point and waits to be killed there."""
+def stop_at(point: str) -> None:
+    """Have the training announce that it is at a point, and wait there to be killed."""
 
     def reached(name: str) -> None:
         if name == point:
             print("REACHED", flush=True)
             time.sleep(600)
 
-    after_batch = training.Checkpoint.on_train_batch_end
+    before, after_batch = Checkpoint.on_train_begin, Checkpoint.on_train_batch_end
     write, count = np.savez, [0]
+
+    def on_train_begin(self, logs=None):
+        reached(f"before {self.path.stem}")
+        before(self, logs)
 
     def on_train_batch_end(self, batch, logs=None):
         after_batch(self, batch, logs)
         epoch, batch = self.batches.position(self.item)
-        reached(f"stage {reached.stage}, epoch {epoch}, batch {batch}")
+        reached(f"{self.path.stem}, epoch {epoch}, batch {batch}")
 
     def savez(file, **arrays):
         count[0] += 1
@@ -114,9 +83,9 @@ def stop_at(point: str):
         file.flush()
         reached(point)
 
-    training.Checkpoint.on_train_batch_end = on_train_batch_end
-    training.np.savez = savez
-    return reached
+    Checkpoint.on_train_begin = on_train_begin
+    Checkpoint.on_train_batch_end = on_train_batch_end
+    checkpoint.np.savez = savez
 
 
 def run(folder: Path, point: str = "the end") -> None:
@@ -135,11 +104,11 @@ def test_training_killed_at_five_points_ends_bit_equal_to_an_undisturbed_one(tmp
         (tmp_path / name).mkdir()
     run(tmp_path / "undisturbed")
     for point in (
-        "stage 1, epoch 0, batch 2",  # before the first checkpoint
-        "stage 1, epoch 1, batch 5",  # two batches behind one
-        "between",
+        "1-head, epoch 0, batch 1",  # before the first checkpoint
+        "1-head, epoch 1, batch 5",  # a batch behind one
+        "before 2-all",  # between the stages
         "half of write 2",  # of stage 2: while its second checkpoint is written
-        "stage 2, epoch 2, batch 3",  # early stopping has something to remember
+        "2-all, epoch 2, batch 3",  # early stopping has something to remember
     ):
         run(tmp_path / "killed", point)
         assert not (tmp_path / "killed" / "result.npz").exists()
@@ -156,12 +125,12 @@ def test_training_killed_at_five_points_ends_bit_equal_to_an_undisturbed_one(tmp
         for n in ("undisturbed", "killed")
     ]
     assert histories[0] == histories[1]
-    assert len(histories[0][0]["loss"]) == NUM_EPOCHS
+    assert histories[0]["stage"][:5] == ["head"] * 4 + ["all"]
 
 
 @pytest.fixture
 def stream():
-    images, labels = examples()
+    images, labels = images_and_labels()
     return batches.ImageBatches(images, labels, range(48), 8, 5)
 
 
@@ -174,7 +143,7 @@ def model():
 
 def dense_model(layers, optimizer="adam"):
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input((16, 16)), *layers])
+    model = keras.Sequential([keras.Input((SIDE, SIDE)), *layers])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss)
     return model
@@ -228,7 +197,7 @@ def test_a_checkpoint_in_a_plain_fit_refuses_to_start_over_on_a_saved_run(
     tmp_path, model, stream
 ):
     training.fit(model, stream, 1, tmp_path / "run.npz")
-    keeper = training.Checkpoint(tmp_path / "run.npz", stream, 1)
+    keeper = Checkpoint(tmp_path / "run.npz", stream, 1)
     with pytest.raises(CourseError, match="up to epoch 1, batch 0"):
         model.fit(stream, steps_per_epoch=6, callbacks=[keeper], verbose=0)
 
@@ -238,7 +207,7 @@ def test_a_full_disk_is_one_message_and_the_old_checkpoint_stays(
     tmp_path, model, stream
 ):
     path = tmp_path / "run.npz"
-    keeper = training.Checkpoint(path, stream, 1, every=2)
+    keeper = Checkpoint(path, stream, 1, every=2)
     with pytest.raises(KeyboardInterrupt):
         model.fit(stream, steps_per_epoch=6, callbacks=[keeper, Stop(at=3)], verbose=0)
     saved = path.read_bytes()
@@ -261,7 +230,7 @@ def test_training_in_mixed_precision_resumes_in_the_middle_of_an_epoch(
 
     undisturbed, resumed = scaled(), scaled()
     training.fit(undisturbed, stream, 3, tmp_path / "undisturbed.npz")
-    keeper = training.Checkpoint(tmp_path / "cut.npz", stream, 3, every=2)
+    keeper = Checkpoint(tmp_path / "cut.npz", stream, 3, every=2)
     with pytest.raises(KeyboardInterrupt):
         scaled().fit(
             stream, steps_per_epoch=6, callbacks=[keeper, Stop(at=4)], verbose=0
@@ -272,6 +241,42 @@ def test_training_in_mixed_precision_resumes_in_the_middle_of_an_epoch(
         undisturbed.get_weights(), resumed.get_weights(), strict=True
     ):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_gradients_that_overflow_in_mixed_precision_do_not_stop_training(
+    tmp_path, stream
+):
+    half = keras.layers.Dense(3, dtype="mixed_float16")  # up to 65504, and then inf
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), half]
+    adam = keras.optimizers.Adam(0.01)
+    scaled = keras.optimizers.LossScaleOptimizer(adam, initial_scale=2.0**30)
+    model = dense_model(layers, scaled)
+    start = model.get_weights()
+    history = training.fit(model, stream, 3, tmp_path / "run.npz")
+    left_out = 3 * stream.per_epoch - int(adam.iterations)
+    assert left_out > 0 and float(scaled.dynamic_scale) == 2.0 ** (30 - left_out)
+    assert np.isfinite(history["loss"]).all()
+    assert not np.array_equal(start[0], model.get_weights()[0])
+
+
+def test_the_progress_bar_counts_images_and_shows_what_was_validated(
+    tmp_path, model, stream, monkeypatch
+):
+    bars, shown = [], []
+
+    class Bar(tqdm):
+        def __init__(self, **options):
+            super().__init__(**options | {"file": io.StringIO()})
+            bars.append(self)
+
+        def set_postfix(self, values, refresh):
+            shown.append(values)
+
+    monkeypatch.setattr(training, "tqdm", Bar)
+    images, labels = images_and_labels()
+    training.fit(model, stream, 2, tmp_path / "run.npz", (images[48:], labels[48:]))
+    assert (bars[0].n, bars[0].total, bars[0].unit) == (96, 96, "image")
+    assert set(shown[0]) == {"loss"} and set(shown[-1]) == {"loss", "val_loss"}
 
 
 class Stop(keras.callbacks.Callback):
@@ -285,13 +290,14 @@ class Stop(keras.callbacks.Callback):
 
 
 def test_a_loss_that_is_no_number_stops_training_and_names_the_step(tmp_path, model):
-    images, labels = examples()
+    images, labels = images_and_labels()
     images = images.astype(np.float32)
     stream = batches.ImageBatches(images, labels, range(48), 8, 5)
     images[stream.rows(4)[0]] = np.nan  # seen first in epoch 0, batch 4
-    with pytest.raises(CourseError, match="the loss is nan at epoch 0, batch 4 "):
+    says = r"the loss is nan at epoch 0, batch 4 .*run\.npz, if it is there, is older"
+    with pytest.raises(CourseError, match=says):
         training.fit(model, stream, 2, tmp_path / "run.npz", every=1)
-    assert training.Checkpoint(tmp_path / "run.npz", stream, 2, every=1).position == (
+    assert Checkpoint(tmp_path / "run.npz", stream, 2, every=1).position == (
         0,
         4,
     )
@@ -316,4 +322,5 @@ if __name__ == "__main__":
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    train_in_two_stages(Path(sys.argv[1]), stop_at(sys.argv[2]))
+    stop_at(sys.argv[2])
+    carry_out(Path(sys.argv[1]))

@@ -1,6 +1,7 @@
 """Measure what an audit costs as the number of images grows, and record it.
 
-    python tools/audit_cost.py            # two to fifty thousand images, up to an hour
+    python tools/audit_cost.py              # two to fifty thousand images, an hour
+    python tools/audit_cost.py 2000 7019    # these sizes; others stay as recorded
 
 The images are phantoms of 224 x 224 pixels, each bent anew so that none is a twin of
 another: the dearest case, because nothing can be skipped. Every size runs in its own
@@ -11,7 +12,6 @@ at the start is recorded with them.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from helpers import audit  # noqa: E402
 from helpers.datasets import Dataset, phantom  # noqa: E402
+from helpers.experiments.records import COMMIT, cpu_name  # noqa: E402
 
 SIZES = (2000, 7019, 14000, 28000, 50000)
 PIXELS = 224
@@ -82,25 +83,34 @@ def measure(path: Path, count: int) -> dict:
     }
 
 
+def measured(path: Path, counts: list[int]) -> list[dict]:
+    """Measure each size in a process of its own."""
+    runs = []
+    for count in counts:
+        command = [sys.executable, __file__, "--one", str(path), str(count)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+        runs.append(json.loads(done.stdout))
+        print(runs[-1], flush=True)
+    return runs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sizes", nargs="*", type=int, default=SIZES, metavar="SIZE")
     parser.add_argument("--one", nargs=2, metavar=("FILE", "COUNT"), help="one size")
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(Path(options.one[0]), int(options.one[1]))))
         return
+    earlier = json.loads(TARGET.read_text())["runs"] if TARGET.exists() else []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
-        make_images(path, max(SIZES))
-        runs = []
-        for count in SIZES:
-            command = [sys.executable, __file__, "--one", str(path), str(count)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-            runs.append(json.loads(done.stdout))
-            print(runs[-1], flush=True)
-    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+        make_images(path, max(options.sizes))
+        runs = measured(path, options.sizes)
+    kept = [run for run in earlier if run["num_images"] not in options.sizes]
+    runs = sorted([*kept, *runs], key=lambda run: run["num_images"])
     record = {
-        "name": "audit-cost",
+        "name": TARGET.stem,
         "dataset": {
             "name": "phantoms (synthetic)",
             "copy": f"{PIXELS} x {PIXELS} pixels, warped, no two alike",
@@ -108,18 +118,20 @@ def main() -> None:
         "manifest_sha256": None,
         "plan_sha256": None,
         "looks": 0,
-        "protocol": "helpers.audit.audit on the first n images, a process each",
+        "protocol": "helpers.audit.audit on the first n images, a process each. CPU "
+        "seconds add up both cores and are the steadier measure on a busy machine.",
         "weights": None,
         "profile": None,
         "seeds": [],
         "backend": "numpy",
-        "device": f"{os.cpu_count()} CPU cores, {platform.machine()}, other work too",
+        "device": f"{os.cpu_count()} CPU cores, {cpu_name()}, other work too",
         "versions": {name: version(name) for name in ("numpy", "scipy", "pillow")},
-        "commit": commit,
+        "commit": COMMIT,
         "recorded_on": date.today().isoformat(),
-        "wall_seconds": sum(run["wall_seconds"] for run in runs),
+        "wall_seconds": round(sum(run["wall_seconds"] for run in runs), 1),
+        "runs": runs,
     }
-    np.savez(TARGET.with_suffix(".npz"), **pd.DataFrame(runs))
+    np.savez_compressed(TARGET.with_suffix(".npz"), **pd.DataFrame(runs))
     TARGET.write_text(json.dumps(record, indent=1) + "\n")
 
 

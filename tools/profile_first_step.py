@@ -9,7 +9,7 @@ are wall clock and, as other programs disturb these, seconds of CPU time.
 
 What it shows (TensorFlow 2.21, Keras 3.15, two cores): Keras creates the optimizer's
 and the metrics' variables while the step is traced, so TensorFlow traces everything
-twice. `helpers.training.create_variables` creates them before. What remains is mostly
+twice. `helpers.checkpoint.create_variables` creates them before. What remains is mostly
 Python building the graph, an operation at a time. BatchNormalization in training mode
 about doubles the graph. XLA multiplies the wait. Grappler, TensorFlow's graph
 optimizer, is about a fifth of what remains. It stays on: its switch is experimental and
@@ -50,7 +50,7 @@ def measure(
     import keras
     import tensorflow as tf
 
-    from helpers import batches, densenet, training
+    from helpers import batches, checkpoint, densenet
 
     if not grappler:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -84,7 +84,7 @@ def measure(
             stream = batches.ImageBatches(
                 inputs, labels, range(BATCH_SIZE), BATCH_SIZE, 0
             )
-            training.create_variables(model, stream)
+            checkpoint.create_variables(model, stream)
         model.train_on_batch(inputs, labels)
         steps.append(clocks() - start)
     predictions = []

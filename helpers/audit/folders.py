@@ -42,14 +42,16 @@ def read(root: Path) -> Dataset:
         except (folder.Unusable, OSError) as reason:
             return str(reason)
 
-    rows, images, aside = [], [], []
+    rows, aside = [], []
+    # Filled in place: a list stacked at the end would need the memory twice.
+    images = np.empty((len(files), PIXELS, PIXELS), np.uint8)
     with ThreadPoolExecutor() as pool:
         looks = tqdm(pool.map(look, files), "reading", len(files), leave=False)
         for file, found in zip(files, looks, strict=True):
             if isinstance(found, str):
                 aside.append((file, found))
                 continue
-            images.append(found[0])
+            images[len(rows)] = found[0]
             split = folder.split_of(file.split("/")[0])
             parent = (root / file).parent.name
             rows.append({"file": file, "split": split, "class": parent, **found[1]})
@@ -58,16 +60,16 @@ def read(root: Path) -> Dataset:
         raise CourseError(f"{root}: no image in it can be read. {reasons}".strip())
     table = pd.DataFrame(rows)
     labels, names = pd.factorize(table["class"], sort=True)
-    stacked = np.stack(images)
+    images = images[: len(rows)]
     return Dataset(
         name=root.resolve().name,
-        images=stacked,
+        images=images,
         labels=labels.astype(np.int64),
         class_names=tuple(names),
         table=table,
         set_aside=pd.DataFrame(aside, columns=["file", "reason"]),
         synthetic=False,
-        fingerprint=hashlib.sha256(stacked.data).hexdigest(),
+        fingerprint=hashlib.sha256(images.data).hexdigest(),
     )
 
 

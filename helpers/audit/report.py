@@ -1,5 +1,6 @@
 """The audit of a dataset: what repeats, what contradicts itself, what looks odd."""
 
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +106,7 @@ def summary(found: Audit) -> str:
     mirrors = same["mirror"].value_counts()
     parts = [
         f"{data.name}: {len(files)} images, {len(data.set_aside)} set aside",
+        _in_short(files),
         _table(
             {
                 "distinct images (identical pixels)": files["exact"].nunique(),
@@ -129,17 +131,45 @@ def summary(found: Audit) -> str:
         for _, rows in conflicts.groupby("group")
     ]
     parts.append(
-        f"{len(listed)} slices carry several classes: which is right, pixels cannot say"
-        + "".join(f"\n{line}" for line in listed)
+        f"Slices with several classes: {len(listed)} (which is right, pixels cannot "
+        "say)" + "".join(f"\n{line}" for line in listed)
     )
     modes = pd.crosstab(files["class"], files["mode"])
     parts.append("Colour modes: files from one source often share one\n" + str(modes))
-    odd = found.oddities["oddity"].value_counts()
-    parts.append("To look at (listed, not judged)\n" + _table(odd.to_dict()))
+    odd = found.oddities["oddity"].value_counts().to_dict()
+    parts.append(
+        "To look at (files in oddities.csv; listed, not judged)\n"
+        + _table(odd or {"nothing": 0})
+    )
     if len(data.set_aside):
         lines = [f"  {row.file}: {row.reason}" for row in data.set_aside.itertuples()]
         parts.append("Set aside\n" + "\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _in_short(files: pd.DataFrame) -> str:
+    """Say in two or three sentences what was found and what follows from it."""
+    copies = len(files) - files["group"].nunique()
+    told = [
+        f"In short: {copies} of {len(files)} files show a slice that another file "
+        "shows already."
+        if copies
+        else "In short: no slice was found twice."
+    ]
+    testing = (files["split"] == "Testing").to_numpy(bool, na_value=False)
+    shared = in_training_too(files, "group").sum()
+    if shared:
+        told.append(
+            f"{shared} of {testing.sum()} test images show a slice that is also in "
+            "Training, so a program that copies would get those right: do not trust "
+            "a score on this split."
+        )
+    if copies or files["series"].nunique() < len(files):
+        told.append(
+            "To split these files, keep equal numbers in the column series of "
+            "files.csv together, and patients, if you know them."
+        )
+    return textwrap.fill(" ".join(told), 78)
 
 
 def _overlap(files: pd.DataFrame) -> str:

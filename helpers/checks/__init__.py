@@ -5,6 +5,8 @@ Each check is made with `common.exercise`: it prints a hint, "Right" or "Not yet
 
 from .chapter01 import *  # noqa: F403
 from .chapter02 import *  # noqa: F403
+from .chapter03 import *  # noqa: F403
+from .chapter04 import *  # noqa: F403
 from .chapter05 import *  # noqa: F403
 from .chapter06 import *  # noqa: F403
 from .chapter07 import *  # noqa: F403

@@ -1,17 +1,10 @@
 """Checks for chapter 7, Fine-tune on a GPU."""
 
+from helpers.plan import Plan, Stage
+
 from .common import Hint, NotYet, exercise
 
-__all__ = ["ch7_boundary", "ch7_curves", "ch7_freeze", "ch7_order"]
-
-# Each pair: the first step comes before the second, or the hint says why.
-ORDER = (
-    ("e", "f", "a validation part that is set aside late has been trained on."),
-    ("c", "f", "without a frozen backbone, the new head's gradients go through it."),
-    ("f", "d", "an untrained head would spoil the block as soon as it may change."),
-    ("d", "a", "what is frozen does not train: unfreeze first."),
-    ("a", "b", "what is scored on the test images first is then chosen on them."),
-)
+__all__ = ["ch7_boundary", "ch7_curves", "ch7_freeze", "ch7_plan"]
 
 # DenseNet121 behind a boundary: a 1x1 and a 3x3 convolution per layer, growth rate 32,
 # and a 1x1 convolution in the transition (Huang et al. 2017, table 1).
@@ -35,23 +28,8 @@ CURVE_HINTS = {
 
 
 @exercise
-def ch7_order(answer: str) -> str:
-    """Exercise 7.1: the steps of a fine-tuning as a string of six letters."""
-    steps = [letter for letter in str(answer).lower() if letter.isalpha()]
-    if sorted(steps) != sorted("abcdef"):
-        raise Hint('use each of the letters a to f once, as in "abcdef".')
-    for first, second, why in ORDER:
-        if steps.index(first) > steps.index(second):
-            raise Hint(f"{first} must come before {second}: {why}")
-    return (
-        "set aside, freeze, train the head, unfreeze, train gently, and look at the "
-        "test images when nothing is left to decide."
-    )
-
-
-@exercise
 def ch7_boundary(answer: int) -> str:
-    """Exercise 7.2: the backbone's trainable parameters behind pool3_pool."""
+    """Exercise 7.1: the backbone's trainable parameters behind pool3_pool."""
     mistakes = {
         BEHIND_POOL4: "this is behind pool4_pool, the boundary of the chapter.",
         BEHIND_POOL4 + 4100: "this is behind pool4_pool, the head included.",
@@ -77,7 +55,7 @@ def ch7_boundary(answer: int) -> str:
 
 @exercise
 def ch7_freeze(answer) -> str:
-    """Exercise 7.3: a function that freezes up to a boundary, and BatchNormalization.
+    """Exercise 7.2: a function that freezes up to a boundary, and BatchNormalization.
 
     The function is tried on a small model, twice, the second time with an earlier
     boundary.
@@ -125,6 +103,77 @@ def ch7_freeze(answer) -> str:
         "each layer is set in each call, one way or the other, so what an earlier call "
         "did no longer matters; and BatchNormalization is frozen everywhere."
     )
+
+
+@exercise
+def ch7_plan(answer: Plan) -> str:
+    """Exercise 7.3: a plan of two stages for a GPU and a budget of parameters."""
+    if not isinstance(answer, Plan):
+        raise Hint(
+            "the answer is a plan: answer = Plan((Stage(...), Stage(...)), ...)."
+        )
+    if len(answer.stages) != 2:
+        raise Hint(f"the plan has {len(answer.stages)} stage(s); two are asked for.")
+    head, block = answer.stages
+    if head.boundary != "backbone":
+        raise Hint(
+            f"the first stage is frozen up to {head.boundary!r}. Up to where, if only "
+            "the head trains?"
+        )
+    if problem := _boundary_problem(block.boundary) or _stage_problem(head, block):
+        raise Hint(problem)
+    if answer.pixels != 224:
+        raise Hint(f"the plan is for images of {answer.pixels} pixels.")
+    if answer.precision != "mixed_float16":
+        raise Hint(f"the plan computes in {answer.precision!r}.")
+    if answer.batch_size != 16:
+        raise Hint(
+            f"{answer.batch_size} images are on the GPU at a time; it holds 16, and "
+            "fewer would leave it idle."
+        )
+    if answer.gradient_accumulation_steps != 4:
+        averaged = 16 * answer.gradient_accumulation_steps
+        raise Hint(f"a step averages over {averaged} images; 64 are asked for.")
+    return (
+        f"behind pool3_pool, {BEHIND_POOL3:,} of the backbone's parameters train. The "
+        "plan can be committed now, before anybody has seen a test image."
+    )
+
+
+def _boundary_problem(boundary: str) -> str | None:
+    """Say what is wrong with where the second stage is frozen up to, if anything."""
+    if boundary == "pool3_pool":
+        return None
+    if boundary == "pool4_pool":
+        return "behind pool4_pool train about two million: the budget allows more."
+    if boundary == "backbone":
+        return "in the second stage, a part of the backbone should train too."
+    if boundary in ("input", "pool2_pool"):
+        return f"behind {boundary!r} lie more than six million parameters."
+    return (
+        f"the second stage is frozen up to {boundary!r}; take the end of a transition."
+    )
+
+
+def _stage_problem(head: Stage, block: Stage) -> str | None:
+    """Say what else is wrong with the second stage, if anything."""
+    if block.augmentation is None or "exposure" not in block.augmentation:
+        return f"the second stage's augmentation is {block.augmentation!r}."
+    if "mirror" in block.augmentation:
+        return "a mirrored training image can be a test image: leave the mirror out."
+    if "pose" not in block.augmentation:
+        return "the second stage changes the exposure; the pose should vary too."
+    if block.learning_rate > head.learning_rate / 3:
+        return "the second stage's learning rate is more than a third of the head's."
+    if block.schedule != "cosine" or block.warmup != 0.1:
+        return (
+            "the second stage's rate should rise over a tenth of the steps, and fall."
+        )
+    if block.patience is None:
+        return "without patience the last epoch counts, and not the best one."
+    if block.patience != 3:
+        return f"training waits {block.patience} epoch(s) for a better one, not three."
+    return None
 
 
 @exercise

@@ -120,7 +120,7 @@ def load_dataset(
     source = str(source or data_setting())
     pixels = pixels or profile().pixels
     if source == "phantom":
-        data = _load_phantom(profile().num_slices, pixels)
+        data = _load_phantom(profile().num_phantoms, pixels)
     elif source == "kaggle":
         data = kaggle.load(pixels)
     else:

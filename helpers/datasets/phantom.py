@@ -223,7 +223,7 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
     signal["vessel"] *= patient.vessels if site == 0 else 1
 
     def inside(distance):
-        return np.clip(0.5 - distance / soft, 0, 1)
+        return np.minimum(np.maximum(0.5 - distance / soft, 0), 1)
 
     bumps = quick_texture_at(head, at, 2.5, patient.shift)
     midline = np.exp(-np.square(at[0] / 3, dtype=float)).astype(np.float32)
@@ -232,8 +232,8 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
 
     # The brain, its folds shifted, stretched around ventricles, pushed by a lesion.
     # The average's hemispheres blur into each other; the midline shows one of them.
-    part = depth < soft
-    place = at[:, part] + folds[:, part]
+    part = np.flatnonzero(depth < soft)
+    place = at.take(part, 1) + folds.take(part, 1)
     place = pushed(place, (0, -12, 16), 24, patient.ventricles)
     if patient.class_name in TUMORS:
         lesion = patient.lesion
@@ -252,11 +252,11 @@ def _inside_head(head, patient, scan, at, folds, depth, skin, soft):
     image[part] = _mix(fluid, tissue, brain)
 
     # Around it: dura, inner table, marrow, outer table; below, face and neck.
-    part = depth > -soft
-    bump, out = bumps[part], depth[part] - 0.5
-    around = sample(head.around[site], at[:, part], LOW, STEP, signal["muscle"])
-    painted = sample(head.painted, at[:, part], LOW, STEP, 0)
-    strands = quick_texture_at(head, at[:, part], (1.6, 1.6, 5), patient.shift)
+    part = np.flatnonzero(depth > -soft)
+    place, bump, out = at.take(part, 1), bumps[part], depth[part] - 0.5
+    around = sample(head.around[site], place, LOW, STEP, signal["muscle"])
+    painted = sample(head.painted, place, LOW, STEP, 0)
+    strands = quick_texture_at(head, place, (1.6, 1.6, 5), patient.shift)
     sheets = inside((np.abs(strands + 0.5) - 0.25) * 4)  # between bundles of muscle
     fat = np.maximum(0.6 * inside((0.9 - strands) * 4), 0.4 * sheets)
     around = _mix(around, fat * (1 - painted), signal["fat"]) * (1 + 0.10 * bump)

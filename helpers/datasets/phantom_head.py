@@ -251,7 +251,9 @@ def reference_head() -> Head:
 
 def sample(volume: np.ndarray, points: np.ndarray, corner, step: float, fill: float):
     """Return the volume's values at points [3, ...] in mm, linear, `fill` outside."""
-    index = (points - _column(corner, points)) / step
+    index = points - _column(corner, points)
+    if step != 1:
+        index /= step
     return ndimage.map_coordinates(
         volume, index, np.float32, order=1, mode="constant", cval=fill, prefilter=False
     )

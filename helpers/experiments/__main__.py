@@ -1,4 +1,11 @@
-"""Run an experiment on the real images once, and record it for everybody.
+"""Score your predictions on the benchmark, or record an experiment for everybody.
+
+    python -m helpers.experiments template > mine.csv
+    python -m helpers.experiments score mine.csv
+
+`template` writes the images that are scored, with their folds. Fill each row with the
+probabilities of a model that was trained on the other folds only; `score` checks the
+file, scores it and says what may be claimed. Neither needs an image or a GPU.
 
     python -m helpers.experiments list
     python -m helpers.experiments features-imagenet-224
@@ -9,14 +16,17 @@
 plan to data/recorded/plans/NAME.json. The run itself refuses to start before that plan
 is committed, looks at the test images once, and counts its looks.
 
-Needs the real images (BRAIN_MRI_DATA) and ImageNet weights (BRAIN_MRI_WEIGHTS).
+Experiments need the real images (BRAIN_MRI_DATA) and ImageNet weights
+(BRAIN_MRI_WEIGHTS).
 """
 
 import argparse
 import sys
+from pathlib import Path
 
 from helpers.config import CourseError
 
+from . import score
 from .records import choose
 from .registry import EXPERIMENTS
 
@@ -28,7 +38,19 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", choices=["list", *EXPERIMENTS])
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        choices=["list", "template", "score", *EXPERIMENTS],
+        help="list, template, score, or an experiment that list shows",
+    )
+    parser.add_argument(
+        "predictions",
+        metavar="PREDICTIONS.csv",
+        nargs="?",
+        type=Path,
+        help="with score: columns filename and one for each class, a row an image",
+    )
     parser.add_argument(
         "--choose",
         action="store_true",
@@ -40,12 +62,20 @@ def main(arguments: list[str] | None = None) -> int:
         help="score the test images once more; the record counts it",
     )
     asked = parser.parse_args(arguments)
+    if (asked.name == "score") != (asked.predictions is not None):
+        parser.error("score needs a file of predictions, and only score takes one")
+    if asked.name == "template":
+        print(score.template(), end="")
+        return 0
     if asked.name == "list":
         for experiment in EXPERIMENTS.values():
             print(f"{experiment.name}\n    {experiment.summary}")
         return 0
-    experiment = EXPERIMENTS[asked.name]
     try:
+        if asked.name == "score":
+            print(score.report(score.read(asked.predictions)))
+            return 0
+        experiment = EXPERIMENTS[asked.name]
         if asked.choose and not (experiment.candidates or experiment.choose):
             raise CourseError(
                 f"{experiment.name} has nothing to choose: run it plainly."

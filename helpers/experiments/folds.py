@@ -40,8 +40,8 @@ def predict_from_border(
     real: RealData, plan: dict, train: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
     """Return what a random forest makes of the edge of each image."""
-    images, labels = real.data.images, real.labels
-    return probes.border_probabilities(images, labels, train, test, plan["trees"])
+    numbers = probes.border_numbers(real.data.images)
+    return probes.forest_probabilities(numbers, real.labels, train, test, plan["trees"])
 
 
 def predict_linear_probe(
