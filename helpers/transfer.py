@@ -15,12 +15,14 @@ def layer_costs(model: keras.Model) -> pd.DataFrame:
 
     One row a layer in the model's order, index its name; columns parameters (without
     BatchNormalization's: frozen in this course), multiply_adds (of convolutions, as in
-    He et al. 2016), outputs (numbers it puts out).
+    He et al. 2016), outputs (numbers it puts out; none for padding, which adds zeros).
     """
     rows = []
     for layer in model.layers:
         shape = layer.output.shape[1:]
         outputs, weights = int(np.prod(shape)), 0
+        if isinstance(layer, keras.layers.ZeroPadding2D):
+            outputs = 0
         if isinstance(layer, keras.layers.Conv2D):
             weights = int(np.prod(layer.kernel.shape))
         # A kernel is applied once at every place of the output.
