@@ -11,6 +11,8 @@ from helpers.audit import manifest
 from helpers.config import CourseError
 
 SCORED = [n for n in recorded.names() if recorded.info(n).get("metrics")]
+# Several ways, several amounts of data and several draws, on one set of scored files.
+COMPARED = [n for n in recorded.names() if "num_patients_scored" in recorded.info(n)]
 LADDERS = [n for n in recorded.names() if recorded.info(n).get("scores")]
 
 
@@ -131,6 +133,21 @@ def test_the_table_of_ablations_follows_from_its_arrays():
     assert not (rows["fold"] == 0).any()
 
 
+@pytest.mark.parametrize("name", COMPARED)
+def test_the_results_of_a_comparison_follow_from_its_arrays(name):
+    from helpers.experiments.transfer import results_of
+
+    run = recorded.load(name)
+    arms, conditions, draws, files, classes = run.arrays["scored"].shape
+    assert arms == len(run.arrays["arms"]) == len(run.info["results"])
+    assert conditions == len(run.arrays["conditions"])
+    assert draws in (1, len(run.info["seeds"]))
+    assert (files, classes) == (len(run.filenames), len(run.class_names))
+    again, stated = _flat(results_of(run)), _flat(run.info["results"])
+    assert again.keys() == stated.keys()
+    assert list(again.values()) == pytest.approx(list(stated.values()), abs=1e-9)
+
+
 @pytest.mark.parametrize("name", LADDERS)
 def test_a_ladders_json_follows_from_its_arrays(name):
     from helpers.experiments.ladder import follows_from
@@ -142,6 +159,34 @@ def test_a_ladders_json_follows_from_its_arrays(name):
     )
     assert again.keys() == stated.keys()
     assert list(again.values()) == pytest.approx(list(stated.values()), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_comparison_scored_only_patients_of_folds_it_did_not_learn_from(name):
+    run = recorded.load(name)
+    text = manifest.PATH.read_bytes()
+    assert run.info["manifest_sha256"] == hashlib.sha256(text).hexdigest()
+    rows = manifest.load().set_index("filename")
+    rows = rows[(rows["source"] == "figshare") & (rows["conflict"] == "")]
+    assert set(run.filenames) == set(rows.index[rows["fold"].isin([3, 4])])
+    others = rows[~rows["fold"].isin([3, 4])]
+    rows = rows.loc[run.filenames]
+    assert (run.groups == rows["patient"]).all()
+    assert [run.class_names[i] for i in run.labels] == rows["class"].tolist()
+    for column in ("patient", "group", "series"):
+        assert not set(rows[column]) & set(others[column])
+
+
+def test_the_opinions_and_the_filters_follow_from_their_arrays():
+    from helpers.experiments.inside import filters_of, opinions_of
+
+    for name, key, compute in (
+        ("imagenet-opinion", "opinions", opinions_of),
+        ("first-filters", "filters", filters_of),
+    ):
+        run = recorded.load(name)
+        again, stated = _flat(compute(run)), _flat(run.info[key])
+        assert again == pytest.approx(stated, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", LADDERS)
@@ -166,7 +211,7 @@ def test_a_ladders_rungs_are_those_of_its_protocol(name):
             assert folders == [one.class_names[i] for i in one.labels]
 
 
-@pytest.mark.parametrize("name", [*SCORED, *LADDERS])
+@pytest.mark.parametrize("name", [*SCORED, *COMPARED, *LADDERS])
 def test_a_scored_run_had_a_committed_plan_and_counts_its_looks(name):
     info = recorded.info(name)
     plan = (recorded.FOLDER / "plans" / f"{name}.json").read_bytes()

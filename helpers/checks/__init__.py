@@ -7,6 +7,7 @@ from .chapter01 import *  # noqa: F403
 from .chapter02 import *  # noqa: F403
 from .chapter03 import *  # noqa: F403
 from .chapter04 import *  # noqa: F403
+from .chapter05 import *  # noqa: F403
 from .chapter06 import *  # noqa: F403
 from .chapter07 import *  # noqa: F403
 from .chapter08 import *  # noqa: F403

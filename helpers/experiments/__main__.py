@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(score.report(score.read(asked.predictions)))
             return 0
         experiment = EXPERIMENTS[asked.name]
-        if asked.choose and not experiment.candidates:
+        if asked.choose and not (experiment.candidates or experiment.choose):
             raise CourseError(
                 f"{experiment.name} has nothing to choose: run it plainly."
             )

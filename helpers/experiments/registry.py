@@ -5,11 +5,13 @@ from . import (
     architectures,
     backbone,
     folds,
+    inside,
     ladder,
     official,
     phantoms,
     recipe,
     seed_recipe,
+    transfer,
 )
 from .records import Experiment
 
@@ -18,13 +20,15 @@ EXPERIMENTS: dict[str, Experiment] = {
     for module in (
         official,
         folds,
-        ablations,
-        architectures,
-        backbone,
         ladder,
         phantoms,
+        architectures,
+        transfer,
+        inside,
+        backbone,
         recipe,
         seed_recipe,
+        ablations,
     )
     for experiment in module.EXPERIMENTS
 }
