@@ -41,7 +41,6 @@ class Experiment:
     predict: Callable[["RealData", dict, np.ndarray, np.ndarray], np.ndarray] | None = (
         None
     )
-    choose: Callable[["Experiment"], None] | None = None  # where it is not `choose`
 
 
 def choose(experiment: Experiment) -> None:
