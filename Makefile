@@ -1,6 +1,6 @@
 # Everything a reader, a teacher or an author does with the course; `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lab bench lock clean workshop-zip publish publish-config
+.PHONY: help setup book test lab bench colab-test lock clean workshop-zip publish publish-config
 .SILENT:
 
 RUN := .venv/bin/python
@@ -40,8 +40,12 @@ test: setup  ## run all tests: format, helpers, every notebook, the built book
 lab: setup  ## open the chapters in JupyterLab (GPU=1 installs TensorFlow with CUDA)
 	$(RUN) -m jupyterlab chapters
 
-bench: setup  ## measure how fast images are read, ours beside what people use
+bench: setup  ## measure how fast images are read and phantoms drawn, on this machine
 	$(RUN) -m tools.bench_input
+	$(RUN) -m tools.bench_phantoms
+
+colab-test: setup  ## run chapter 7 with Colab's versions, as if it was uploaded there
+	$(RUN) -m tools.colab_test
 
 workshop-zip: setup  ## pack what a learner needs into _build/course.zip
 	$(RUN) -m tools.pack workshop
