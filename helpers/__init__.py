@@ -34,10 +34,12 @@ def _data() -> str:
 
 def _weights() -> str:
     setting = config.weights_setting()
-    if setting != "auto":
-        return setting
-    bundled = any((config.ROOT / "data" / "weights").glob("*.h5"))
-    return "auto (the course's own small file)" if bundled else "auto (random)"
+    if setting == "auto":
+        listed = config.ROOT / "data" / "weights" / "SHA256SUMS"  # as densenet decides
+        setting = "bundled" if listed.exists() else "none"
+    if setting == "bundled":
+        return "bundled (trained by this course, on images it made itself)"
+    return "none (random)" if setting == "none" else setting
 
 
 def _device() -> str:

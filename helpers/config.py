@@ -65,7 +65,10 @@ def data_setting() -> str:
 
 
 def weights_setting() -> str:
-    """Return `BRAIN_MRI_WEIGHTS`: auto (default), imagenet, none, or a file's path."""
+    """Return `BRAIN_MRI_WEIGHTS`: auto (default), a name, or a file's path.
+
+    The names are bundled, imagenet and none.
+    """
     return os.environ.get("BRAIN_MRI_WEIGHTS") or "auto"
 
 

@@ -34,9 +34,13 @@ IMAGENET_URL = (
 IMAGENET_MD5 = "30ee3e1110167f948a6b9946edeeb738"
 PROBE_SECONDS = 10
 
+# The course's own file, and the list of hashes beside it: see data/weights/README.md.
+BUNDLED_FILE = "densenet121_bundled_notop.weights.h5"
+HASHES_FILE = "SHA256SUMS"
+
 
 def weights_name(weights: str = "auto") -> str:
-    """Name the weights that `backbone(weights)` would load: imagenet, random or a file.
+    """Name what `backbone(weights)` would load: bundled, imagenet, random or a file.
 
     `weights` as in `backbone`. Raises `CourseError` for a path where no file is.
     """
@@ -53,17 +57,20 @@ def backbone(weights: str = "auto", pixels: int | None = None) -> keras.Model:
     output: float32 [n, pixels / 32, pixels / 32, 1024]. `pixels` defaults to the
     profile's and is at least 32.
 
-    `weights`: "imagenet" (Keras' file, downloaded once by name), the path of a Keras
-    weights file, "none" (random numbers, the same everywhere), or "auto":
-    `BRAIN_MRI_WEIGHTS` if set, else the course's own file in data/weights if there is
-    one, else "none". `weights_name(weights)` says which that is. Raises `CourseError`
-    for a file that is missing, damaged, or of another network, and when ImageNet's
-    weights are neither here nor within reach.
+    `weights`: "bundled" (the course's own file in data/weights), "imagenet" (Keras'
+    file, downloaded once by name), the path of a Keras weights file, "none" (random
+    numbers, the same everywhere), or "auto": `BRAIN_MRI_WEIGHTS` if set, else
+    "bundled" if the course came with such a file, else "none".
+    `weights_name(weights)` says which that is. Raises `CourseError` for a file that is
+    missing, damaged, or of another network, and when ImageNet's weights are neither
+    here nor within reach.
     """
     pixels = pixels or profile().pixels
     source = _source(weights)
     if source == "imagenet":
         source = _imagenet_file()
+    if source == "bundled":
+        source = _checked(BUNDLED_FILE)
     model = keras.applications.DenseNet121(
         include_top=False, weights=None, input_shape=(pixels, pixels, 3)
     )
@@ -189,23 +196,45 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _source(weights: str) -> Path | str | None:
-    """Return what to load: a file, "imagenet", or None for random weights."""
+    """Return what to load: a file, "bundled", "imagenet", or None: random weights."""
     if weights == "auto":
         weights = weights_setting()
     if weights == "auto":
-        bundled = sorted((ROOT / "data" / "weights").glob("densenet121_*_notop*.h5"))
-        return bundled[0] if bundled else None
+        # The list of hashes says what the course came with, even if the file is gone.
+        listed = (ROOT / "data" / "weights" / HASHES_FILE).exists()
+        weights = "bundled" if listed else "none"
     if weights == "none":
         return None
-    if weights == "imagenet":
+    if weights in ("bundled", "imagenet"):
         return weights
     path = Path(weights).expanduser()
     if not path.is_file():
         raise CourseError(
-            f"no weights file at {path}; expected auto, imagenet, none, or the path of "
-            "a Keras weights file (.weights.h5). See BRAIN_MRI_WEIGHTS."
+            f"no weights file at {path}; expected auto, bundled, imagenet, none, or "
+            "the path of a Keras weights file (.weights.h5). See BRAIN_MRI_WEIGHTS."
         )
     return path
+
+
+def _checked(name: str) -> Path:
+    """Return the path of a file in data/weights whose bytes are the committed ones."""
+    folder = ROOT / "data" / "weights"
+    path = folder / name
+    try:
+        lines = (folder / HASHES_FILE).read_text().splitlines()
+        expected = {line.split()[1]: line.split()[0] for line in lines}[name]
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, LookupError) as error:
+        problem = f"cannot be read or has no hash in {HASHES_FILE} ({error})"
+    else:
+        if found == expected:
+            return path
+        problem = f"is damaged: its SHA-256 is {found[:12]}..., not {expected[:12]}..."
+    raise CourseError(
+        f"{path}, a part of this course, {problem}. Restore it with `git checkout -- "
+        "data/weights` or from a fresh copy of the course, or set BRAIN_MRI_WEIGHTS to "
+        "imagenet, none, or a file's path."
+    )
 
 
 def _imagenet_file() -> Path:

@@ -249,6 +249,33 @@ def interval_dots(
     return figure
 
 
+def differences(
+    results: Mapping[str, tuple[float, float, float]],
+    xlabel: str,
+    title: str,
+    axes: Axes | None = None,
+) -> Figure:
+    """Draw one row a change: its difference as a dot, the 95 % interval as a line.
+
+    `results`: name -> (difference, low, high). Blue, filled: the interval holds zero.
+    Red, hollow: it does not.
+    """
+    if axes is None:
+        axes = plt.subplots(figsize=(5.5, 1.2 + 0.3 * len(results)))[1]
+    for row, (difference, low, high) in enumerate(results.values()):
+        within = low <= 0 <= high
+        colour, face = (BLUE, BLUE) if within else (RED, "white")
+        axes.plot([low, high], [row, row], color=colour, linewidth=2)
+        axes.plot(difference, row, "o", color=colour, markerfacecolor=face)
+    axes.axvline(0, color=BLACK, linewidth=0.8, linestyle="--")
+    axes.set_yticks(range(len(results)), list(results))
+    # Panels that share their rows would turn them over twice.
+    axes.set_ylim(len(results) - 0.5, -0.5)
+    axes.grid(axis="x", linewidth=0.4)
+    axes.set(xlabel=xlabel, title=title)
+    return axes.figure
+
+
 def calibration(bins: pd.DataFrame, title, axes: Axes | None = None):
     """Draw accuracy over confidence in bins; dots on the diagonal are calibrated.
 

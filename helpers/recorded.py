@@ -83,8 +83,13 @@ class Run:
 
     @property
     def val_filenames(self) -> np.ndarray:
-        """Inner-validation files, str [m]: never scored, never trained on."""
+        """Inner-validation files, str [m]: in their fold never scored or trained on."""
         return self.arrays["val_filenames"]
+
+    @property
+    def val_fold(self) -> np.ndarray:
+        """The fold whose models each validation file belongs to, int [m]."""
+        return self.arrays.get("val_fold", np.zeros(len(self.val_filenames), np.int8))
 
     @property
     def val_labels(self) -> np.ndarray:
@@ -118,6 +123,32 @@ class Features:
         return np.flatnonzero(self.split == "Training"), np.flatnonzero(
             self.split == "Testing"
         )
+
+
+TUMORS = ("glioma", "meningioma", "pituitary")
+
+
+def tumors(run: Run) -> Run:
+    """Return a run's tumor images of known patients, with the three tumor classes.
+
+    Probabilities are divided by the sum of the three: they say which tumor class it is,
+    given that it is one of them. Groups are patients, so intervals draw them whole. For
+    runs that record `patient` [n], negative where it is not known.
+    """
+    columns = [run.class_names.index(name) for name in TUMORS]
+    patient = run.arrays["patient"]
+    rows = np.isin(run.labels, columns) & (patient >= 0)
+    return Run(
+        run.info,
+        {
+            "filenames": run.filenames[rows],
+            "labels": np.searchsorted(columns, run.labels[rows]),
+            "class_names": np.array(TUMORS),
+            "fold": run.fold[rows],
+            "groups": patient[rows],
+            "probabilities": run.probabilities[:, rows][..., columns],
+        },
+    )
 
 
 def names() -> list[str]:

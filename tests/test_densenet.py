@@ -3,6 +3,7 @@
 Here too, since it needs Keras: the check of exercise 7.3.
 """
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -181,21 +182,76 @@ def test_random_weights_are_the_same_on_every_machine(whole):
     assert densenet.weights_name("none") == "random (seed 0)"
 
 
-def test_auto_means_the_setting_then_a_bundled_file_then_random(tmp_path, monkeypatch):
+def test_auto_means_the_setting_then_the_bundled_file_then_random(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(densenet, "ROOT", tmp_path)
     assert densenet.weights_name() == "random (seed 0)"
-    bundled = tmp_path / "data" / "weights" / "densenet121_phantom_notop.weights.h5"
-    bundled.parent.mkdir(parents=True)
-    bundled.touch()
-    assert densenet.weights_name() == bundled.name
+    folder = tmp_path / "data" / "weights"
+    folder.mkdir(parents=True)
+    (folder / densenet.HASHES_FILE).touch()
+    assert densenet.weights_name() == "bundled"
     monkeypatch.setenv("BRAIN_MRI_WEIGHTS", "imagenet")
     assert densenet.weights_name() == "imagenet"
+    monkeypatch.setenv("BRAIN_MRI_WEIGHTS", "none")
+    assert densenet.weights_name() == "random (seed 0)"
+    assert densenet.weights_name("bundled") == "bundled"
     (tmp_path / "own.weights.h5").touch()
     monkeypatch.setenv("BRAIN_MRI_WEIGHTS", str(tmp_path / "own.weights.h5"))
     assert densenet.weights_name() == "own.weights.h5"
     monkeypatch.setenv("BRAIN_MRI_WEIGHTS", str(tmp_path / "gone.weights.h5"))
     with pytest.raises(CourseError, match=r"no weights file at .*gone\.weights\.h5"):
         densenet.weights_name()
+
+
+BUNDLED = densenet.ROOT / "data" / "weights" / densenet.BUNDLED_FILE
+HASHES = BUNDLED.with_name(densenet.HASHES_FILE)
+
+
+@pytest.mark.skipif(not HASHES.exists(), reason="this copy bundles no weights")
+def test_the_bundled_file_is_small_and_fills_every_weight():
+    model = densenet.backbone("bundled", pixels=32)
+    assert BUNDLED.stat().st_size <= 16e6
+    assert {w.dtype for w in model.weights} == {"float32"}
+    # Trained: no BatchNormalization keeps the mean 0 and variance 1 it starts with.
+    for norm in norms(model):
+        assert np.abs(norm.moving_mean).max() > 0.01
+        assert np.abs(np.asarray(norm.moving_variance) - 1).max() > 0.01
+
+
+@pytest.fixture
+def bundled(tmp_path, monkeypatch, built):
+    """A bundled file of the small network, with its hash beside it."""
+    monkeypatch.setattr(densenet, "ROOT", tmp_path)
+    folder = tmp_path / "data" / "weights"
+    folder.mkdir(parents=True)
+    path = saved(folder / densenet.BUNDLED_FILE, channels=4)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / densenet.HASHES_FILE).write_text(f"{digest}  {path.name}\n")
+    return path
+
+
+def test_the_bundled_file_is_loaded_when_its_hash_is_the_committed_one(bundled):
+    assert (densenet.backbone("bundled").get_weights()[0] == 0.5).all()
+
+
+@pytest.mark.parametrize("fault", ["a byte", "gone", "no hash", "no list"])
+def test_a_damaged_bundled_file_is_named_with_ways_out(bundled, built, fault):
+    hashes = bundled.with_name(densenet.HASHES_FILE)
+    if fault == "a byte":
+        content = bytearray(bundled.read_bytes())
+        content[len(content) // 2] ^= 1
+        bundled.write_bytes(content)
+    elif fault == "gone":
+        bundled.unlink()
+    elif fault == "no hash":
+        hashes.write_text("")
+    else:
+        hashes.unlink()
+    says = rf"{bundled.name}, a part of .*git checkout -- data/weights.*BRAIN_MRI"
+    with pytest.raises(CourseError, match=says):
+        densenet.backbone("bundled" if fault == "no list" else "auto")
+    assert built == []
 
 
 @pytest.fixture

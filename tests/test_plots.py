@@ -196,3 +196,15 @@ def test_class_colours_stand_out_on_white_and_differ_in_line_style():
     contrast = [1.05 / (luminance(to_rgb(colour)) + 0.05) for colour in four]
     assert min(contrast) > 2.5
     assert len(set(plots.LINES)) == len(plots.LINES) == len(plots.COLOURS)
+
+
+def test_differences_mark_the_intervals_that_miss_zero():
+    results = {"nothing": (0.01, -0.02, 0.03), "worse": (-0.2, -0.3, -0.1)}
+    figure = plots.differences(results, "gain in macro-F1", "One change at a time")
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(results)
+    spans = {tuple(line.get_xdata()): line.get_color() for line in axes.lines}
+    assert spans[(-0.02, 0.03)] == plots.BLUE
+    assert spans[(-0.3, -0.1)] == plots.RED
+    top, bottom = axes.get_ylim()[::-1]
+    assert top < 0 < 1 < bottom

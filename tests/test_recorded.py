@@ -64,11 +64,13 @@ def test_scored_and_validation_files_are_disjoint_and_in_their_split(name):
     run = recorded.load(name)
     assert run.probabilities.shape[1:] == (len(run.filenames), len(run.class_names))
     assert len(set(run.filenames)) == len(run.filenames)
-    assert not set(run.filenames) & set(run.val_filenames)
-    assert {f.split("/")[0] for f in run.val_filenames} <= {"Training"}
+    for fold in np.unique(run.fold):  # the same models watched these, and scored those
+        watched = run.val_filenames[run.val_fold == fold]
+        assert not set(run.filenames[run.fold == fold]) & set(watched)
     assert len(run.val_filenames) == run.info["num_val"]
     if run.info["manifest_sha256"] is None:  # the official split
         assert {f.split("/")[0] for f in run.filenames} == {"Testing"}
+        assert {f.split("/")[0] for f in run.val_filenames} <= {"Training"}
     folder = [f.split("/")[1] for f in run.filenames]
     assert folder == [run.class_names[i] for i in run.labels]
 
@@ -85,6 +87,50 @@ def test_a_twin_free_run_scored_each_kept_file_once_in_the_manifests_folds(name)
     rows = rows.loc[run.filenames]
     assert (run.fold == rows["fold"]).all()
     assert (run.groups == rows["series"]).all()
+    if "patient" in run.arrays:
+        assert (run.arrays["patient"] == rows["patient"].fillna(-1)).all()
+
+
+@pytest.mark.parametrize("name", [n for n in SCORED if "primary" in recorded.info(n)])
+def test_the_primary_result_is_of_tumors_whose_patients_are_in_one_fold(name):
+    from helpers.experiments.records import metrics_of
+
+    run = recorded.load(name)
+    tumors = recorded.tumors(run)
+    stated = run.info["primary"]
+    again, kept = _flat(metrics_of(tumors)), _flat(stated)
+    assert list(again.values()) == pytest.approx([kept[k] for k in again], abs=1e-9)
+    assert stated["num_scored"] == len(tumors.labels)
+    folds_of = {(p, f) for p, f in zip(tumors.groups, tumors.fold, strict=True)}
+    assert len(folds_of) == len(set(tumors.groups))
+
+
+@pytest.mark.parametrize("name", [n for n in SCORED if "history" in recorded.info(n)])
+def test_watched_files_share_no_slice_series_or_patient_with_scored_ones(name):
+    run = recorded.load(name)
+    rows = manifest.load().set_index("filename")
+    official = run.info["manifest_sha256"] is None
+    for fold in [] if official else np.unique(run.fold):
+        scored = rows.loc[run.filenames[run.fold == fold]]
+        watched = rows.loc[run.val_filenames[run.val_fold == fold]]
+        assert (watched["fold"] != fold).all()
+        for key in ("group", "series", "patient"):
+            assert not set(scored[key].dropna()) & set(watched[key].dropna())
+
+
+@pytest.mark.skipif("ablations" not in recorded.names(), reason="not recorded yet")
+def test_the_table_of_ablations_follows_from_its_arrays():
+    from helpers.experiments.ablations import table_of
+
+    run = recorded.load("ablations")
+    again, stated = _flat(table_of(run.arrays)), _flat(run.info["table"])
+    assert again.keys() == stated.keys()
+    assert list(again.values()) == pytest.approx(list(stated.values()), abs=1e-9)
+    plan = json.loads((recorded.FOLDER / "plans" / "ablations.json").read_text())
+    assert {*run.info["table"], *run.info["not_run"]} == set(plan["variants"])
+    rows = manifest.load().set_index("filename").loc[run.val_filenames]
+    assert set(rows["split"]) == {"Training"}
+    assert not (rows["fold"] == 0).any()
 
 
 @pytest.mark.parametrize("name", COMPARED)

@@ -11,3 +11,4 @@ from .chapter05 import *  # noqa: F403
 from .chapter06 import *  # noqa: F403
 from .chapter07 import *  # noqa: F403
 from .chapter08 import *  # noqa: F403
+from .chapter09 import *  # noqa: F403

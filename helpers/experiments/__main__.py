@@ -57,6 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
         help="compare the candidates on the inner validation part and write the plan",
     )
     parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="go through the motions on a few small training images; record nothing",
+    )
+    parser.add_argument(
         "--look-again",
         action="store_true",
         help="score the test images once more; the record counts it",
@@ -80,7 +85,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise CourseError(
                 f"{experiment.name} has nothing to choose: run it plainly."
             )
-        if asked.choose:
+        if asked.rehearse and not experiment.rehearse:
+            raise CourseError(f"{experiment.name} has no rehearsal.")
+        if asked.rehearse:
+            experiment.rehearse(experiment)
+        elif asked.choose:
             (experiment.choose or choose)(experiment)
         else:
             experiment.run(experiment, asked.look_again)

@@ -36,7 +36,10 @@ BASELINES = {
     "linear-probe-twin-free": "ImageNet features + logistic regression",
     "leakage-ladder/manifest/thumbnail-forest": "8 x 8 thumbnails + forest",
     "border-twin-free": "22 numbers from the border + forest",
+    "baselines/manifest/pca-svm": "principal components + SVM",
+    "baselines/manifest/hog-svm": "edge directions (HOG) + SVM",
     "copying-twin-free": "copying (32 x 32, mirror images too)",
+    "baselines/manifest/small-cnn": "small CNN from scratch, ten epochs",
 }
 # Their probabilities are no probabilities: log loss means nothing.
 NO_PROBABILITIES = ("copying-twin-free",)

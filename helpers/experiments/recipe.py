@@ -1,0 +1,301 @@
+"""Our recipe: on the manifest's five folds, and on the official split.
+
+On a CPU the frozen part's output is computed once, so pixels cannot be augmented. The
+dataset does it in their place: a slice that lies in several files is shown through one
+of them, drawn anew each epoch, and most of these files are mirror images.
+"""
+
+import json
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from helpers import audit, config, evaluation, recorded
+from helpers.audit import manifest
+from helpers.config import SEED, CourseError
+
+from .real import (
+    PIXELS,
+    RealData,
+    imagenet_name,
+    load_real,
+)
+from .records import (
+    PLANS,
+    Experiment,
+    committed_plan,
+    describe,
+    info,
+    metrics_of,
+    next_look,
+    sha256,
+    write,
+)
+from .shown import Part, Shown, first_of_each, load_shown, together
+
+INNER_SHARE = 0.25  # of what candidates are compared on
+VALIDATION_SHARE = 0.1  # of each training part: for curves and calibration only
+
+
+def _part(
+    real: RealData,
+    slices: np.ndarray,
+    files: np.ndarray,
+    score: np.ndarray,
+    share: float,
+) -> Part:
+    """Split `slices`, one file each, into fit and val; `files` show those of fit."""
+    fit, val = audit.inner_split(real.labels[slices], together(real)[slices], share)
+    group = real.rows["group"].to_numpy(int)
+    files = files[np.isin(group[files], group[slices[fit]])]
+    return Part(slices[fit], files, slices[val], score)
+
+
+def fold_part(real: RealData, number: int) -> Part:
+    """Return what is learned from and scored when one fold of the manifest is out."""
+    inside = (real.rows["fold"] != number).to_numpy(bool)
+    kept = (real.rows["keep"] == 1).to_numpy(bool)
+    return _part(
+        real,
+        np.flatnonzero(inside & kept),
+        np.flatnonzero(inside),
+        np.flatnonzero(~inside & kept),
+        VALIDATION_SHARE,
+    )
+
+
+def official_part(real: RealData) -> Part:
+    """Return the official split: one file of each slice in Training, and Testing."""
+    train = np.sort(np.concatenate([real.fit, real.val]))
+    slices = first_of_each(real.rows["group"].to_numpy(int), train)
+    return _part(real, slices, train, real.test, VALIDATION_SHARE)
+
+
+def inner_part(real: RealData) -> Part:
+    """Return what candidates are compared on: neither Testing nor fold 0 has a say.
+
+    The slices of the training part of the manifest's fold 0 that have no file in the
+    official Testing, conflicts left out.
+    """
+    rows = real.rows
+    inside = ((rows["fold"] != 0) & (rows["split"] == "Training")).to_numpy(bool)
+    # A group's first file is kept, and Testing comes before Training.
+    slices = np.flatnonzero(inside & (rows["keep"] == 1).to_numpy(bool))
+    return _part(real, slices, np.flatnonzero(inside), slices[:0], INNER_SHARE)
+
+
+def choose_recipe(experiment: Experiment) -> None:
+    """Compare the candidates on the inner part; write the plan of the lowest log loss.
+
+    It becomes the plan of `recipe-official` too, on whose split nothing is chosen.
+    """
+    from .tuning import fine_tuned
+
+    real, table = load_real(), []
+    part = inner_part(real)
+    labels = real.labels[part.val]
+    for plan in experiment.candidates:
+        started = time.perf_counter()
+        shown = _shown_once(plan["boundary"])
+        predict, history = fine_tuned(real, shown, part, plan, SEED, "choose")
+        probabilities = predict(part.val)
+        row = {
+            "log_loss": evaluation.log_loss(labels, probabilities),
+            "macro_f1": evaluation.macro_f1(labels, probabilities.argmax(axis=1)),
+            "errors": int((probabilities.argmax(axis=1) != labels).sum()),
+        }
+        table.append({"plan": plan, "validation": row, "history": history})
+        print(plan, row, f"{time.perf_counter() - started:.0f} s", flush=True)
+    best = min(table, key=lambda row: row["validation"]["log_loss"])
+    plan = {
+        "name": experiment.name,
+        "split": "twin-free",
+        "chosen": best["plan"],
+        "chosen_by": (
+            "lowest log loss on an inner validation part: "
+            f"{INNER_SHARE:.0%} of those slices in the training part of the manifest's "
+            "fold 0 that have no file in the official Testing, class-balanced, series "
+            "and known patients kept together; seed 0"
+        ),
+        "seeds": list(experiment.seeds),
+        "num_fit": len(part.fit),
+        "num_val": len(part.val),
+        "candidates": table,
+    }
+    for name, words in (
+        (experiment.name, {}),
+        (
+            "recipe-official",
+            {
+                "name": "recipe-official",
+                "split": "official",
+                "chosen_by": f"the plan of {experiment.name}, as it is",
+                "candidates": [],
+            },
+        ),
+    ):
+        path = PLANS / f"{name}.json"
+        path.write_text(json.dumps(plan | words, indent=1) + "\n")
+        print(f"Plan written to {path}. Commit it, then run: {name}", flush=True)
+
+
+def run_recipe(experiment: Experiment, look_again: bool) -> None:
+    """Carry out a committed plan on its split, one piece a seed and fold, and record.
+
+    A piece that is done lies in the cache, so a run that was killed goes on. Ctrl-C
+    ends it for good, with the seeds that are complete.
+    """
+    plan, plan_sha256 = committed_plan(experiment.name)
+    looks = next_look(experiment.name, look_again)
+    real = load_real()
+    official = plan["split"] == "official"
+    parts = [official_part(real)] if official else []
+    parts = parts or [fold_part(real, number) for number in range(manifest.NUM_FOLDS)]
+    pieces = []
+    try:
+        for seed in plan["seeds"]:
+            for number, part in enumerate(parts):
+                label = f"{experiment.name}-{plan_sha256[:12]}-seed{seed}-fold{number}"
+                path = config.cache_dir() / "pieces" / f"{label}.npz"
+                if not path.exists():
+                    _score_piece(real, part, plan["chosen"], seed, path)
+                    print(f"seed {seed}, fold {number} done", flush=True)
+                with np.load(path) as file:
+                    pieces.append(dict(file))
+    except KeyboardInterrupt:
+        print("cut off; the seeds that are complete are recorded", flush=True)
+    seeds = len(pieces) // len(parts)
+    if not seeds:
+        raise CourseError(f"{experiment.name} was cut off before a seed was complete.")
+    pieces = pieces[: seeds * len(parts)]
+    scored = np.concatenate([part.score for part in parts])
+    fold = np.repeat(np.arange(len(parts)), [len(part.score) for part in parts])
+    watched = np.concatenate([part.val for part in parts])
+    val_fold = np.repeat(np.arange(len(parts)), [len(part.val) for part in parts])
+
+    def of_seeds(name: str) -> np.ndarray:
+        rows = [pieces[i : i + len(parts)] for i in range(0, len(pieces), len(parts))]
+        return np.stack([np.concatenate([p[name] for p in row]) for row in rows])
+
+    files, rows = real.data.table["file"].to_numpy(dtype=str), real.rows
+    seconds = np.array([piece["seconds"] for piece in pieces]).reshape(seeds, -1)
+    about = info(
+        experiment,
+        describe(real),
+        protocol=experiment.summary,
+        wall_seconds=float(seconds.sum()),
+        weights=imagenet_name(),
+    )
+    about |= {
+        "manifest_sha256": None if official else sha256(manifest.PATH.read_text()),
+        "plan_sha256": plan_sha256,
+        "plan": plan["chosen"],
+        "looks": looks,
+        "seeds": plan["seeds"][:seeds],
+        "seeds_planned": plan["seeds"],
+        "seconds_per_seed": seconds.sum(axis=1).round(1).tolist(),
+        "num_fit": int(np.mean([len(part.fit) for part in parts]).round()),
+        "num_val": len(watched),
+        "num_scored": len(scored),
+        "history": [json.loads(str(piece["history"])) for piece in pieces],
+    }
+    arrays = {
+        "filenames": files[scored],
+        "labels": real.labels[scored].astype(np.int8),
+        "class_names": np.array(real.data.class_names),
+        "fold": fold.astype(np.int8),
+        "probabilities": of_seeds("probabilities"),
+        "val_filenames": files[watched],
+        "val_labels": real.labels[watched].astype(np.int8),
+        "val_fold": val_fold.astype(np.int8),
+        "val_probabilities": of_seeds("val_probabilities"),
+    }
+    if not official:
+        patient = rows["patient"].fillna(-1).to_numpy(np.int32)[scored]
+        arrays["groups"] = rows["series"].to_numpy(np.int32)[scored]
+        arrays["patient"] = patient
+        tumors = recorded.tumors(recorded.Run(about, arrays))
+        about["primary"] = metrics_of(tumors) | {"num_scored": len(tumors.labels)}
+        about["primary"]["per_fold"] = [
+            [
+                evaluation.macro_f1(
+                    tumors.labels[tumors.fold == number],
+                    one[tumors.fold == number].argmax(axis=1),
+                )
+                for number in range(len(parts))
+            ]
+            for one in tumors.probabilities
+        ]
+    write(about, **arrays)
+
+
+def _score_piece(real: RealData, part: Part, plan: dict, seed: int, path: Path) -> None:
+    """Train on one part with one seed, and write what it says of what is scored."""
+    from helpers import densenet
+
+    from .tuning import fine_tuned
+
+    shown = _shown_once(plan["boundary"])
+    started = time.perf_counter()
+    predict, history = fine_tuned(real, shown, part, plan, seed, "score")
+    arrays = {
+        "probabilities": predict(part.score).astype(np.float32),
+        "val_probabilities": predict(part.val).astype(np.float32),
+    }
+    seconds = time.perf_counter() - started
+    with densenet.whole_file(path) as file:
+        np.savez(file, seconds=seconds, history=json.dumps(history), **arrays)
+
+
+@lru_cache(maxsize=1)
+def _shown_once(boundary: str) -> Shown:
+    return load_shown(load_real(), boundary)
+
+
+def candidate(boundary: str, num_epochs: int, **changed) -> dict:
+    """Return the recipe with its last block cut at a boundary."""
+    plan = {
+        "pixels": PIXELS,
+        "boundary": boundary,
+        "copies": True,
+        "batch_size": 32,
+        "num_epochs": {"head": 10, "tail": num_epochs},
+        "learning_rate": {"head": 3e-3, "tail": 1e-3},
+        "weight_decay": 1e-4,
+        "dropout": 0.2,
+        "label_smoothing": 0.0,
+    }
+    return plan | changed
+
+
+EXPERIMENTS = (
+    Experiment(
+        "recipe-leak-free",
+        "Five folds of the manifest, one image a slice, series and known patients "
+        "whole, conflicts left out. DenseNet121 (ImageNet, 224 px): head first, then "
+        "what lies behind the boundary, with BatchNorm in inference mode, on cached "
+        "activations. Each epoch shows each slice once, through one of its files, so "
+        "each copy weighs 1 / their number. Four classes are trained; `primary` reads "
+        "the three tumor classes from the same probabilities, divided by their sum, on "
+        "slices whose patient is known, with intervals over patients. Each fold's "
+        "inner validation part decides nothing.",
+        run=run_recipe,
+        choose=choose_recipe,
+        # More layers, or less time.
+        candidates=(
+            candidate("conv5_block8_concat", 3),
+            candidate("conv5_block12_concat", 4),
+        ),
+        seeds=(0, 1, 2),
+    ),
+    Experiment(
+        "recipe-official",
+        "Official split, leaky: for comparison with papers. The plan of "
+        "recipe-leak-free, as it is. An inner validation part of Training, disjoint in "
+        "slices, series and known patients, decides nothing.",
+        run=run_recipe,
+        seeds=(0, 1, 2),
+    ),
+)

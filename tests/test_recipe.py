@@ -1,0 +1,189 @@
+"""Our recipe, the seed tutorial's and the ablations: what they learn from and score."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from helpers import recorded
+from helpers.audit import manifest
+from helpers.experiments import ablations, recipe, seed_recipe, shown
+
+
+@pytest.fixture(scope="module")
+def real():
+    """The manifest's rows as experiments see them, without an image."""
+    rows = manifest.load()
+    rows = rows[rows["group"].notna()].set_index("filename")
+    testing = (rows["split"] == "Testing").to_numpy(bool)
+    train = np.flatnonzero(~testing)
+    return SimpleNamespace(
+        rows=rows,
+        labels=rows["class"].astype("category").cat.codes.to_numpy(int),
+        fit=train[::2],
+        val=train[1::2],
+        test=np.flatnonzero(testing),
+    )
+
+
+def _units(real, rows):
+    return set(shown.together(real)[rows])
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_no_slice_series_or_patient_is_on_two_sides_of_a_fold(real, fold):
+    part = recipe.fold_part(real, fold)
+    fit, val, score = (_units(real, r) for r in (part.fit, part.val, part.score))
+    assert not fit & val
+    assert not (fit | val) & score
+    assert _units(real, part.files) == fit
+    assert (real.rows["fold"].iloc[part.score] == fold).all()
+    assert (real.rows["keep"].iloc[part.score] == 1).all()
+
+
+def test_the_folds_score_each_kept_file_once(real):
+    scored = np.concatenate([recipe.fold_part(real, k).score for k in range(5)])
+    assert sorted(scored) == list(np.flatnonzero(real.rows["keep"] == 1))
+
+
+def test_candidates_are_compared_without_testing_and_without_fold_0(real):
+    part = recipe.inner_part(real)
+    rows = np.concatenate([part.files, part.val])
+    assert set(real.rows["split"].iloc[rows]) == {"Training"}
+    assert not (real.rows["fold"].iloc[rows] == 0).any()
+    assert not _units(real, part.fit) & _units(real, part.val)
+    group = real.rows["group"].to_numpy(int)
+    assert not set(group[rows]) & set(group[real.test])
+
+
+def test_the_official_part_learns_from_training_and_scores_testing(real):
+    part = recipe.official_part(real)
+    rows = np.concatenate([part.files, part.val])
+    assert set(real.rows["split"].iloc[rows]) == {"Training"}
+    assert list(part.score) == list(real.test)
+    assert not _units(real, part.fit) & _units(real, part.val)
+
+
+def test_a_slice_is_shown_through_those_of_its_files_that_may_be_shown():
+    group = np.array([7, 3, 7, 5, 3])
+    ways = shown.ways_to_show(group, np.array([0, 3]), np.array([0, 2, 3]))
+    assert ways.tolist() == [[0, 2], [-1, -1], [-1, -1], [3, -1], [-1, -1]]
+
+
+def test_an_epoch_shows_each_slice_once_and_its_copies_equally_often():
+    from helpers.experiments.tuning import DrawnBatches
+
+    ways = np.array([[0, 2, 4], [1, -1, -1], [-1] * 3, [3, 5, -1]])
+    labels = np.arange(6)
+    fit = np.array([0, 1, 3])
+    batches = DrawnBatches(ways, labels, labels, fit, 3, seed=0)
+    slice_of = {0: 0, 2: 0, 4: 0, 1: 1, 3: 3, 5: 3}
+    drawn = np.array([batches.rows(epoch) for epoch in range(600)])
+    assert all({slice_of[row] for row in rows} == {0, 1, 3} for rows in drawn)
+    counts = np.bincount(drawn.ravel(), minlength=6)
+    assert counts[1] == 600
+    assert np.abs(counts[[0, 2, 4]] - 200).max() < 40
+    assert np.abs(counts[[3, 5]] - 300).max() < 40
+    again = DrawnBatches(ways, labels, labels, fit, 3, seed=0, epoch=5)
+    assert list(again.rows(0)) == list(drawn[5])
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_along_a_cosine():
+    from helpers.experiments.tuning import WarmCosine
+
+    schedule = WarmCosine()
+    schedule.peak.assign(2.0)
+    schedule.num_steps.assign(200)
+    at = {step: float(schedule(step)) for step in (0, 5, 10, 105, 200)}
+    expected = {0: 0.0, 5: 1.0, 10: 2.0, 105: 1.0, 200: 0.0}
+    assert at == pytest.approx(expected, abs=1e-4)
+
+
+def test_tumors_of_known_patients_keep_three_classes_that_sum_to_one():
+    run = recorded.Run(
+        {},
+        {
+            "filenames": np.array(["a", "b", "c", "d"]),
+            "labels": np.array([0, 2, 3, 1]),
+            "class_names": np.array(["glioma", "meningioma", "notumor", "pituitary"]),
+            "fold": np.array([0, 1, 2, 3]),
+            "patient": np.array([11, 12, 13, -1]),
+            "probabilities": np.array(
+                [[[0.2, 0.2, 0.2, 0.4], [0, 0, 1, 0], [0, 0.3, 0.4, 0.3], [1, 0, 0, 0]]]
+            ),
+        },
+    )
+    tumors = recorded.tumors(run)
+    assert list(tumors.filenames) == ["a", "c"]
+    assert list(tumors.labels) == [0, 2]
+    assert list(tumors.groups) == [11, 13]
+    np.testing.assert_allclose(
+        tumors.probabilities, [[[0.25, 0.25, 0.5], [0, 0.5, 0.5]]]
+    )
+
+
+@pytest.fixture
+def small():
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    backbone = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            *[keras.layers.Conv2D(3, 1) for _ in range(10)],
+            keras.layers.BatchNormalization(),
+            keras.layers.Conv2D(4, 3),
+        ]
+    )
+    plan = {"frozen_layers": 10, "divide_by": 255, "hidden_units": 5}
+    plan |= {"learning_rate": 1e-2, "batch_size": 4, "num_epochs": 3}
+    return seed_recipe.build(backbone, plan, 2), backbone, plan
+
+
+def test_the_seed_recipe_freezes_ten_layers_and_trains_all_others(small):
+    model, backbone, _ = small
+    assert [layer.trainable for layer in backbone.layers] == [False] * 10 + [True] * 2
+    assert model.input.dtype == "uint8"
+    grey = np.full((1, 8, 8), 51, np.uint8)
+    hidden = np.array(backbone(np.full((1, 8, 8, 3), 0.2, np.float32))).reshape(1, -1)
+    (first, shift), (last, bias) = (layer.get_weights() for layer in model.layers[-2:])
+    logits = np.maximum(hidden @ first + shift, 0) @ last + bias
+    by_hand = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(np.array(model(grey)), by_hand, atol=1e-5)
+
+
+def test_the_seed_recipe_goes_back_to_its_best_epoch_on_what_it_scores(small, tmp_path):
+    model, _, plan = small
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (20, 8, 8), np.uint8)
+    labels, parts = np.arange(20) % 2, (np.arange(12), np.arange(12, 20))
+    path = tmp_path / "seed.npz"
+    history = seed_recipe.train(model, images, labels, *parts, plan, 0, path)
+    assert len(history["val_loss"]) == 3
+    loss = model.evaluate(images[12:], labels[12:], verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(min(history["val_loss"]), abs=1e-5)
+
+
+def test_a_variant_that_equals_the_base_differs_by_nothing():
+    rng = np.random.default_rng(0)
+    one = rng.dirichlet(np.ones(3), (2, 30)).astype(np.float32)
+    arrays = {
+        "variants": np.array(["base", "the same", "right"]),
+        "val_labels": np.arange(30) % 3,
+        "val_groups": np.arange(30) // 2,
+        "val_probabilities": np.stack(
+            [one, one, np.stack([np.eye(3, dtype=np.float32)[np.arange(30) % 3]] * 2)]
+        ),
+    }
+    table = ablations.table_of(arrays)
+    assert table["the same"]["macro_f1_difference"] == [0, 0, 0]
+    assert table["right"]["macro_f1"] == 1
+    gain = table["right"]["macro_f1_difference"]
+    assert gain[0] == pytest.approx(1 - table["base"]["macro_f1"])
+    assert gain[1] > 0
+
+
+def test_variants_change_what_the_plan_has_or_what_the_training_knows():
+    known = {*ablations.BASE, "first_seed", "train_norms", "average_weights"}
+    for name, changes in ablations.VARIANTS.items():
+        assert set(changes) <= known, name
+        assert all(ablations.BASE.get(key) != value for key, value in changes.items())
