@@ -83,32 +83,11 @@ def measure(path: Path, count: int) -> dict:
     }
 
 
-def measured(path: Path, counts: list[int]) -> list[dict]:
-    """Measure each size in a process of its own."""
-    runs = []
-    for count in counts:
-        command = [sys.executable, __file__, "--one", str(path), str(count)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-        runs.append(json.loads(done.stdout))
-        print(runs[-1], flush=True)
-    return runs
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sizes", nargs="*", type=int, default=SIZES, metavar="SIZE")
-    parser.add_argument("--one", nargs=2, metavar=("FILE", "COUNT"), help="one size")
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(Path(options.one[0]), int(options.one[1]))))
-        return
+def write(run: dict) -> None:
+    """Put one size into the record; the sizes that are there already stay."""
     earlier = json.loads(TARGET.read_text())["runs"] if TARGET.exists() else []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "images.npy"
-        make_images(path, max(options.sizes))
-        runs = measured(path, options.sizes)
-    kept = [run for run in earlier if run["num_images"] not in options.sizes]
-    runs = sorted([*kept, *runs], key=lambda run: run["num_images"])
+    kept = [r for r in earlier if r["num_images"] != run["num_images"]]
+    runs = sorted([*kept, run], key=lambda r: r["num_images"])
     record = {
         "name": TARGET.stem,
         "dataset": {
@@ -128,11 +107,29 @@ def main() -> None:
         "versions": {name: version(name) for name in ("numpy", "scipy", "pillow")},
         "commit": COMMIT,
         "recorded_on": date.today().isoformat(),
-        "wall_seconds": round(sum(run["wall_seconds"] for run in runs), 1),
+        "wall_seconds": round(sum(r["wall_seconds"] for r in runs), 1),
         "runs": runs,
     }
     np.savez_compressed(TARGET.with_suffix(".npz"), **pd.DataFrame(runs))
     TARGET.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sizes", nargs="*", type=int, default=SIZES, metavar="SIZE")
+    parser.add_argument("--one", nargs=2, metavar=("FILE", "COUNT"), help="one size")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(Path(options.one[0]), int(options.one[1]))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        make_images(path, max(options.sizes))
+        for count in options.sizes:
+            command = [sys.executable, __file__, "--one", str(path), str(count)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+            write(json.loads(done.stdout))
+            print(done.stdout.decode(), flush=True)
 
 
 if __name__ == "__main__":
