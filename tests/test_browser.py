@@ -188,7 +188,7 @@ def visits(context, addresses):
             return remembered[scheme, name]
         page, seen = opened(context, f"{addresses[scheme]}/{name}.html")
         seen.num_formulas = page.locator(".math").count()
-        seen.num_svg = page.locator(".math mjx-container svg").count()
+        seen.num_svg = page.locator(".math mjx-container > svg").count()
         seen.raw_formulas = page.evaluate(
             "() => [...document.querySelectorAll('.math')].map(e => e.textContent)"
             r".filter(t => /\\[(\[]|\$\$/.test(t))"

@@ -67,6 +67,9 @@ FIGURES = {
         "macro-F1",
         "synthetic",
     ),
+    "differences": lambda: plots.differences(
+        {"one": (0.01, -0.01, 0.03), "two": (-0.1, -0.2, -0.05)}, "gain", "synthetic"
+    ),
     "calibration": lambda: plots.calibration(
         evaluation.calibration_bins(LABELS, PROBABILITIES), "synthetic"
     ),

@@ -18,7 +18,8 @@ def losses(count: int) -> list[dict]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    # Without what another test of this process may have set: one device a program.
+    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     processes = [
         subprocess.Popen(
             [sys.executable, PROGRAM, str(number), str(count), str(port)],
