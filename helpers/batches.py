@@ -17,7 +17,7 @@ from helpers.config import CourseError
 
 # A SeedSequence pads its entropy with zeros, so (seed, epoch) and (seed, epoch, 0) are
 # one stream: each use of randomness puts its own number in front.
-_ORDER, _AUGMENTATION, _NOISE, _MIXUP = 1, 2, 3, 4
+_ORDER, _AUGMENTATION, _NOISE, _MIXUP, _COPY = 1, 2, 3, 4, 5
 
 PARAMETERS = (
     "rotation",  # degrees, counter-clockwise as seen
@@ -200,6 +200,9 @@ class ImageBatches(keras.utils.PyDataset):
     the next image in the epoch's order, in shares from Beta(mixup, mixup) (Zhang et al.
     2018, https://arxiv.org/abs/1710.09412); images stay uint8, rounded.
 
+    With `groups` [n], an epoch shows each group once, through one of its images, drawn
+    anew: in the long run each of a group's k images weighs 1 / k.
+
     All batches have `batch_size` images, since another shape would be compiled again;
     the few images left over at the end of an epoch's order wait for another epoch. With
     `gradient_accumulation_steps` an epoch is a whole number of that many batches. The
@@ -222,17 +225,27 @@ class ImageBatches(keras.utils.PyDataset):
         mixup=0.0,
         weights=None,
         gradient_accumulation_steps=1,
+        groups=None,
     ):
         super().__init__()
         self.images, self.labels, self.weights = images, labels, weights
         self.indices = np.asarray(indices)
         self.batch_size, self.seed, self.recipe = batch_size, seed, recipe
         self.mixup, self.accumulation = mixup, gradient_accumulation_steps
+        # What an epoch goes through: images or, drawn from, groups of them.
+        self.units, self.sizes = self.indices, None
+        if groups is not None:
+            own = np.asarray(groups)[self.indices]
+            self.members = self.indices[np.argsort(own, kind="stable")]
+            _, starts, self.sizes = np.unique(
+                np.sort(own), return_index=True, return_counts=True
+            )
+            self.units = starts
         whole = batch_size * self.accumulation
-        self.per_epoch = len(self.indices) // whole * self.accumulation
+        self.per_epoch = len(self.units) // whole * self.accumulation
         if self.per_epoch == 0:
             raise CourseError(
-                f"{len(self.indices)} images cannot fill one batch of {whole}. "
+                f"{len(self.units)} images cannot fill one batch of {whole}. "
                 "Take more images or a smaller batch_size."
             )
         self.first = epoch * self.per_epoch + batch
@@ -276,7 +289,12 @@ class ImageBatches(keras.utils.PyDataset):
         return np.array(drawn, np.float32)
 
     def _order(self, epoch: int) -> np.ndarray:
-        return self.indices[epoch_order(len(self.indices), self.seed, epoch)]
+        order = epoch_order(len(self.units), self.seed, epoch)
+        if self.sizes is None:
+            return self.units[order]
+        drawn = np.random.default_rng((_COPY, self.seed, epoch)).random(len(order))
+        copies = self.units + (drawn * self.sizes).astype(int)
+        return self.members[copies[order]]
 
 
 def _mix(one: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:

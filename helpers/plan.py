@@ -20,7 +20,7 @@ _CHOICES = {
     ),
     "preprocessing": ("imagenet", "0 to 1"),
     "batch_norm": ("frozen", "training"),
-    "weighting": ("none", "group"),
+    "weighting": ("none", "group", "draw"),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
 }
 
@@ -82,7 +82,8 @@ class Plan:
     the smaller batches). `weight_decay`: AdamW's. `label_smoothing`:
     share of the label that is spread over all classes. `mixup`: alpha of the Beta
     distribution that two images are mixed with, 0 for none (Zhang et al. 2018).
-    `weighting`: "none", or "group" (an image counts 1 / size of its group). `ema`:
+    `weighting`: "none", "group" (an image counts 1 / size of its group) or "draw" (an
+    epoch shows each group once, through one of its images, drawn anew). `ema`:
     momentum of a running average of the weights, which is then validated and kept in
     place of the last weights; None for none. `precision`: "float32", "mixed_float16",
     "mixed_bfloat16". `seed` decides the head's first weights, the order of the images,

@@ -174,6 +174,7 @@ def fit_plan(
                     mixup=plan.mixup,
                     weights=_sample_weights(plan, fit_rows, groups),
                     gradient_accumulation_steps=plan.gradient_accumulation_steps,
+                    groups=groups if plan.weighting == "draw" else None,
                 )
                 model = trained.trainable(stage)
                 _compile(model, plan, stage, stage.num_epochs * stream.per_epoch)
@@ -279,15 +280,17 @@ def _check_data(plan: Plan, images, labels, val_rows, groups) -> None:
             f"stage {patient[0]!r} has patience, but there is no validation part to "
             "decide by. Set val_rows, or patience to None."
         )
-    if plan.weighting == "group" and groups is None:
-        raise CourseError('the plan\'s weighting is "group": set groups, one an image.')
+    if plan.weighting != "none" and groups is None:
+        raise CourseError(
+            f'the plan\'s weighting is "{plan.weighting}": set groups, one an image.'
+        )
 
 
 def _sample_weights(
     plan: Plan, fit_rows: np.ndarray, groups: np.ndarray | None
 ) -> np.ndarray | None:
     """Return 1 / size of its group among the rows to fit, on average 1; float32 [n]."""
-    if plan.weighting == "none":
+    if plan.weighting != "group":
         return None
     values, counts = np.unique(groups[fit_rows], return_counts=True)
     weights = np.zeros(len(groups), np.float32)

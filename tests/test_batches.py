@@ -346,3 +346,17 @@ def test_with_accumulation_an_epoch_is_a_whole_number_of_steps():
     assert ImageBatches(images, labels, range(20), 2, 0, **steps).per_epoch == 9
     with pytest.raises(CourseError, match="20 images cannot fill one batch of 21"):
         ImageBatches(images, labels, range(20), 7, 0, **steps)
+
+
+def test_an_epoch_shows_each_group_once_and_its_images_equally_often():
+    rows = np.arange(8)
+    groups = np.array([5, 2, 5, 9, 5, 9, 1, 1])
+    stream = ImageBatches(rows, rows, rows[:6], 3, seed=0, groups=groups)
+    drawn = np.array([stream[epoch][0] for epoch in range(600)])
+    assert all(set(groups[one]) == {2, 5, 9} for one in drawn)  # 1 is not to be seen
+    counts = np.bincount(drawn.ravel(), minlength=8)
+    assert counts[1] == 600
+    assert np.abs(counts[[0, 2, 4]] - 200).max() < 40
+    assert np.abs(counts[[3, 5]] - 300).max() < 40
+    again = ImageBatches(rows, rows, rows[:6], 3, seed=0, epoch=5, groups=groups)
+    assert list(again[0][0]) == list(drawn[5])

@@ -2,7 +2,10 @@
 
 import json
 import subprocess
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from helpers import recorded
@@ -80,3 +83,21 @@ def test_the_list_names_every_experiment(capsys):
     assert main(["list"]) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in EXPERIMENTS)
+
+
+def test_a_record_holds_who_was_scored_and_who_was_only_watched():
+    files = pd.DataFrame({"file": ["a", "b", "c", "d"]})
+    real = SimpleNamespace(
+        data=SimpleNamespace(table=files, class_names=("x", "y")),
+        labels=np.array([0, 1, 1, 0]),
+    )
+    said, watched = np.full((2, 2, 2), 0.5), np.full((2, 1, 2), 0.25)
+    rows = np.array([3, 1])
+    found = records.scored_arrays(real, rows, [0, 1], said, np.array([2]), watched)
+    assert list(found["filenames"]) == ["d", "b"]
+    assert list(found["labels"]) == [0, 1]
+    assert list(found["val_filenames"]) == ["c"]
+    assert found["val_probabilities"].shape == (2, 1, 2)
+    alone = records.scored_arrays(real, rows, [0, 1], said)
+    assert alone["val_probabilities"].shape == (2, 0, 2)
+    assert len(alone["val_filenames"]) == len(alone["val_labels"]) == 0

@@ -69,7 +69,7 @@ def test_the_json_has_one_value_a_line_and_stages_in_order():
         ({"batch_size": True}, "Plan: batch_size is True"),
         ({"dropout": "much"}, "Plan cannot be made: '<=' not supported"),
         ({"precision": "float16"}, 'expected one of "float32", "mixed_float16"'),
-        ({"weighting": "series"}, 'expected one of "none", "group"'),
+        ({"weighting": "series"}, 'expected one of "none", "group", "draw"'),
     ],
 )
 def test_a_mistake_in_a_plan_is_named(change, message):

@@ -1,13 +1,16 @@
 """Our recipe, the seed tutorial's and the ablations: what they learn from and score."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers import recorded
 from helpers.audit import manifest
-from helpers.experiments import ablations, recipe, seed_recipe, shown
+from helpers.experiments import ablations, parts, recipe, seed_recipe
+from helpers.plan import Plan, Stage
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def real():
 
 
 def _units(real, rows):
-    return set(shown.together(real)[rows])
+    return set(parts.together(real)[rows])
 
 
 @pytest.mark.parametrize("fold", range(5))
@@ -62,41 +65,6 @@ def test_the_official_part_learns_from_training_and_scores_testing(real):
     assert set(real.rows["split"].iloc[rows]) == {"Training"}
     assert list(part.score) == list(real.test)
     assert not _units(real, part.fit) & _units(real, part.val)
-
-
-def test_a_slice_is_shown_through_those_of_its_files_that_may_be_shown():
-    group = np.array([7, 3, 7, 5, 3])
-    ways = shown.ways_to_show(group, np.array([0, 3]), np.array([0, 2, 3]))
-    assert ways.tolist() == [[0, 2], [-1, -1], [-1, -1], [3, -1], [-1, -1]]
-
-
-def test_an_epoch_shows_each_slice_once_and_its_copies_equally_often():
-    from helpers.experiments.tuning import DrawnBatches
-
-    ways = np.array([[0, 2, 4], [1, -1, -1], [-1] * 3, [3, 5, -1]])
-    labels = np.arange(6)
-    fit = np.array([0, 1, 3])
-    batches = DrawnBatches(ways, labels, labels, fit, 3, seed=0)
-    slice_of = {0: 0, 2: 0, 4: 0, 1: 1, 3: 3, 5: 3}
-    drawn = np.array([batches.rows(epoch) for epoch in range(600)])
-    assert all({slice_of[row] for row in rows} == {0, 1, 3} for rows in drawn)
-    counts = np.bincount(drawn.ravel(), minlength=6)
-    assert counts[1] == 600
-    assert np.abs(counts[[0, 2, 4]] - 200).max() < 40
-    assert np.abs(counts[[3, 5]] - 300).max() < 40
-    again = DrawnBatches(ways, labels, labels, fit, 3, seed=0, epoch=5)
-    assert list(again.rows(0)) == list(drawn[5])
-
-
-def test_the_learning_rate_rises_in_a_line_and_falls_along_a_cosine():
-    from helpers.experiments.tuning import WarmCosine
-
-    schedule = WarmCosine()
-    schedule.peak.assign(2.0)
-    schedule.num_steps.assign(200)
-    at = {step: float(schedule(step)) for step in (0, 5, 10, 105, 200)}
-    expected = {0: 0.0, 5: 1.0, 10: 2.0, 105: 1.0, 200: 0.0}
-    assert at == pytest.approx(expected, abs=1e-4)
 
 
 def test_tumors_of_known_patients_keep_three_classes_that_sum_to_one():
@@ -182,8 +150,40 @@ def test_a_variant_that_equals_the_base_differs_by_nothing():
     assert gain[1] > 0
 
 
-def test_variants_change_what_the_plan_has_or_what_the_training_knows():
-    known = {*ablations.BASE, "first_seed", "train_norms", "average_weights"}
-    for name, changes in ablations.VARIANTS.items():
-        assert set(changes) <= known, name
-        assert all(ablations.BASE.get(key) != value for key, value in changes.items())
+def test_each_variant_is_a_plan_and_changes_the_recipe():
+    plans = [Plan.from_dict(ablations.BASE | c) for c in ablations.VARIANTS.values()]
+    assert plans[0] == Plan.from_dict(ablations.BASE)
+    assert len(set(plans)) == len(plans)
+
+
+def test_a_recipe_is_carried_out_on_a_part_and_only_watches_the_rest(
+    tmp_path, monkeypatch
+):
+    from small_network import SIDE, images_and_labels, small_backbone
+
+    from helpers import training
+
+    monkeypatch.setenv("BRAIN_MRI_CACHE", str(tmp_path))
+    monkeypatch.setattr(recipe, "imagenet_name", lambda: "imagenet")
+    small = partial(training.fit_plan, build=small_backbone)
+    monkeypatch.setattr(training, "fit_plan", small)
+    images, labels = images_and_labels()
+    group = np.arange(60) // 2
+    real = SimpleNamespace(
+        data=SimpleNamespace(images=images),
+        labels=labels,
+        rows=pd.DataFrame({"group": group}),
+    )
+    files, val = np.arange(40), np.arange(40, 60)
+    part = parts.Part(files[::2], files, val, val)
+    plan = Plan(
+        (Stage("head", "backbone", 2, 1e-2),),
+        pixels=SIDE,
+        batch_size=4,
+        weighting="draw",
+    )
+    one, again = (recipe.carry_out(plan, real, part, 1).predict(val) for _ in range(2))
+    assert one.shape == (20, 3)
+    np.testing.assert_array_equal(one, again)  # the second only loads
+    other = recipe.carry_out(plan, real, part, 2).predict(val)
+    assert np.abs(one - other).max() > 1e-3

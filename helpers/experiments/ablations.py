@@ -14,81 +14,42 @@ import numpy as np
 
 from helpers import config, evaluation
 from helpers.config import SEED
+from helpers.datasets import load_dataset
+from helpers.plan import Plan
 
-from .real import RealData, imagenet_backbone, imagenet_name, load_real
-from .recipe import candidate, inner_part
+from .parts import Part, together
+from .real import RealData, imagenet_name, load_real
+from .recipe import candidate, carry_out, inner_part
 from .records import Experiment, committed_plan, describe, info, write
-from .shown import Part, Shown, together
-
-BOUNDARIES = ("pool3_pool", "pool4_pool", "conv5_block8_concat", "conv5_block12_concat")
 
 
-def small_part(real: RealData) -> tuple[RealData, Part]:
+def small_part(real: RealData, pixels: int) -> tuple[RealData, Part]:
     """Return the inner part's files as a dataset of their own, and the part in it."""
     part = inner_part(real)
     rows = np.union1d(part.files, part.val)
-    small = RealData(real.data.subset(rows), real.group[rows], *[rows[:0]] * 3)
+    data = load_dataset(pixels=pixels).subset(rows)
+    small = RealData(data, real.group[rows], *[rows[:0]] * 3)
     fit, files, val = (
         np.searchsorted(rows, r) for r in (part.fit, part.files, part.val)
     )
     return small, Part(fit, files, val, part.score)
 
 
-def compute_shown(
-    real: RealData, pixels: int, preprocessing: str, boundary: str
-) -> Shown:
-    """Compute, or load, activations and features at other pixels or preprocessing."""
-    name = f"ablations-{real.data.fingerprint[:12]}-{pixels}-{preprocessing[:2]}"
-    folder = config.cache_dir() / "activations"
-    paths = {b: folder / f"{name}-{b}.npy" for b in (*BOUNDARIES, "features")}
-    if not all(path.exists() for path in paths.values()):
-        _compute(real.data.images, pixels, preprocessing, paths)
-    return Shown(np.load(paths[boundary], mmap_mode="r"), np.load(paths["features"]))
-
-
-def _compute(images, pixels, preprocessing, paths) -> None:
-    import keras
-
-    from helpers import batches, densenet, probes
-
-    if pixels != images.shape[1]:
-        images = probes.thumbnails(images, pixels).astype(np.uint8)
-    backbone = imagenet_backbone(pixels)
-    pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
-    outputs = [backbone.get_layer(name).output for name in BOUNDARIES]
-    inner = keras.Model(backbone.input, [*outputs, pooled])
-    grey = keras.Input((pixels, pixels), dtype="uint8")
-    inputs = batches.preprocess(grey)
-    if preprocessing == "0 to 1":
-        colour = keras.ops.repeat(grey[..., None], 3, axis=-1)
-        inputs = keras.ops.cast(colour, "float32") / 255
-    model, found = keras.Model(grey, inner(inputs, training=False)), []
-    for start in range(0, len(images), 256):
-        block = images[start : start + 256]
-        found.append(model.predict(block, batch_size=32, verbose=0))
-    for path, parts in zip(paths.values(), zip(*found, strict=True), strict=True):
-        with densenet.whole_file(path) as file:
-            np.save(file, np.concatenate(parts))
-
-
 @lru_cache(maxsize=1)
-def _data() -> tuple[RealData, Part]:
-    return small_part(load_real())
+def _data(pixels: int) -> tuple[RealData, Part]:
+    return small_part(load_real(), pixels)
 
 
-def _piece(plan: dict, seed: int, path: Path) -> None:
+def _piece(plan: Plan, seed: int, path: Path) -> None:
     """Train one variant with one seed; write what it says of the validation part."""
     from helpers import densenet
 
-    from .tuning import fine_tuned
-
-    real, part = _data()
-    shown = compute_shown(real, plan["pixels"], plan["preprocessing"], plan["boundary"])
     started = time.perf_counter()
-    predict, history = fine_tuned(real, shown, part, plan, seed, "ablation")
+    real, part = _data(plan.pixels)
+    tuned = carry_out(plan, real, part, seed)
     arrays = {
-        "probabilities": predict(part.val).astype(np.float32),
-        "history": json.dumps(history),
+        "probabilities": tuned.predict(part.val),
+        "history": json.dumps(tuned.history),
         "seconds": time.perf_counter() - started,
     }
     with densenet.whole_file(path) as file:
@@ -111,7 +72,7 @@ def run_ablations(experiment: Experiment, look_again: bool) -> None:
                 label = f"{experiment.name}-{plan_sha256[:12]}-{name}-seed{seed}"
                 path = config.cache_dir() / "pieces" / f"{label}.npz"
                 if not path.exists():
-                    _piece(base | changes, seed, path)
+                    _piece(Plan.from_dict(base | changes), seed, path)
                 with np.load(path) as file:
                     pieces.append(dict(file))
             done[name] = np.stack([p["probabilities"] for p in pieces])
@@ -119,7 +80,7 @@ def run_ablations(experiment: Experiment, look_again: bool) -> None:
             print(name, seconds[name], flush=True)
     except KeyboardInterrupt:
         print("cut off; what is complete is recorded", flush=True)
-    real, part = _data()
+    real, part = _data(base["pixels"])
     files = real.data.table["file"].to_numpy(dtype=str)
     arrays = {
         "variants": np.array(list(done)),
@@ -178,27 +139,43 @@ def table_of(arrays: dict[str, np.ndarray]) -> dict[str, dict]:
 
 
 HALF_BLOCK = "conv5_block8_concat"
-BASE = candidate(HALF_BLOCK, 3, pixels=96, preprocessing="imagenet")
+BASE = candidate(HALF_BLOCK, 3, pixels=96).as_dict()
+
+
+def _tail(**changes) -> dict:
+    """Return the change to the plan that changes its second stage alone."""
+    head, tail = BASE["stages"]
+    return {"stages": [head, tail | changes]}
+
+
+# In order of interest; the last ones see pixels, and on a CPU cost many times more.
 VARIANTS = {
     "our recipe": {},
-    "our recipe, other seeds": {"first_seed": 100},
-    "head only": {"num_epochs": {"head": 10, "tail": 0}},
-    "each slice through one file": {"copies": False},
-    "head not first": {"num_epochs": {"head": 0, "tail": 3}},
-    "BatchNorm in training mode": {"train_norms": True},
+    "our recipe, other seeds": {"seed": 100},
+    "head only": {"stages": BASE["stages"][:1]},
+    "each slice through one file": {"weighting": "none"},
+    "all files, weighted by group": {"weighting": "group"},
+    "head not first": {"stages": BASE["stages"][1:]},
+    "BatchNorm in training mode": {"batch_norm": "training"},
     "pixels divided by 255": {"preprocessing": "0 to 1"},
     "128 pixels": {"pixels": 128},
-    "a quarter of the block": {"boundary": "conv5_block12_concat"},
-    "the whole block": {"boundary": "pool4_pool"},
-    "a third of the learning rate": {"learning_rate": {"head": 3e-3, "tail": 3e-4}},
-    "three times the learning rate": {"learning_rate": {"head": 3e-3, "tail": 3e-3}},
-    "twice the epochs": {"num_epochs": {"head": 10, "tail": 6}},
+    "a quarter of the block": _tail(boundary="conv5_block12_concat"),
+    "the whole block": _tail(boundary="pool4_pool"),
+    "a third of the learning rate": _tail(learning_rate=3e-4),
+    "three times the learning rate": _tail(learning_rate=3e-3),
+    "twice the epochs": _tail(num_epochs=6),
     "label smoothing 0.1": {"label_smoothing": 0.1},
-    "averaged weights": {"average_weights": 0.99},
+    "mixup 0.2": {"mixup": 0.2},
+    "averaged weights": {"ema": 0.99},
     "weight decay 0.05": {"weight_decay": 0.05},
     "no Dropout": {"dropout": 0.0},
+    "features not centred": {"centring": False},
     "224 pixels": {"pixels": 224},
-    "the last two blocks": {"boundary": "pool3_pool"},
+    "the last two blocks": _tail(boundary="pool3_pool"),
+    "turned and shifted": _tail(augmentation="pose"),
+    "other intensities": _tail(augmentation="exposure"),
+    "both": _tail(augmentation="pose and exposure"),
+    "both, and mirrored": _tail(augmentation="pose, exposure and mirror"),
 }
 
 

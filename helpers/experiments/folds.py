@@ -14,6 +14,7 @@ from .records import (
     describe,
     info,
     next_look,
+    scored_arrays,
     sha256,
     write,
 )
@@ -97,7 +98,6 @@ def run_probe(experiment: Experiment, look_again: bool) -> None:
         probabilities[test] = experiment.predict(real, plan["chosen"], train, scored)
         print(f"fold {number}: {len(train)} fitted, {len(scored)} scored", flush=True)
     scored = np.flatnonzero(fold >= 0)
-    files = real.data.table["file"].to_numpy(dtype=str)
     learned = experiment.predict is predict_linear_probe
     about = info(
         experiment,
@@ -116,18 +116,8 @@ def run_probe(experiment: Experiment, look_again: bool) -> None:
         "num_val": 0,
         "num_scored": len(scored),
     }
-    write(
-        about,
-        filenames=files[scored],
-        labels=real.labels[scored].astype(np.int8),
-        class_names=np.array(real.data.class_names),
-        fold=fold[scored].astype(np.int8),
-        probabilities=probabilities[scored][None],
-        val_filenames=files[:0],
-        val_labels=real.labels[:0].astype(np.int8),
-        val_probabilities=probabilities[None, :0],
-        **groups,
-    )
+    said = [probabilities[scored]]
+    write(about, **scored_arrays(real, scored, fold[scored], said), **groups)
 
 
 EXPERIMENTS = (

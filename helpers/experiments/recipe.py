@@ -7,7 +7,7 @@ of them, drawn anew each epoch, and most of these files are mirror images.
 
 import json
 import time
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,10 @@ import numpy as np
 from helpers import audit, config, evaluation, recorded
 from helpers.audit import manifest
 from helpers.config import SEED, CourseError
+from helpers.plan import Plan, Stage
 
-from .real import (
-    PIXELS,
-    RealData,
-    imagenet_name,
-    load_real,
-)
+from .parts import Part, first_of_each, together
+from .real import PIXELS, RealData, imagenet_name, load_real
 from .records import (
     PLANS,
     Experiment,
@@ -30,10 +27,10 @@ from .records import (
     info,
     metrics_of,
     next_look,
+    scored_arrays,
     sha256,
     write,
 )
-from .shown import Part, Shown, first_of_each, load_shown, together
 
 INNER_SHARE = 0.25  # of what candidates are compared on
 VALIDATION_SHARE = 0.1  # of each training part: for curves and calibration only
@@ -91,22 +88,19 @@ def choose_recipe(experiment: Experiment) -> None:
 
     It becomes the plan of `recipe-official` too, on whose split nothing is chosen.
     """
-    from .tuning import fine_tuned
-
     real, table = load_real(), []
     part = inner_part(real)
     labels = real.labels[part.val]
     for plan in experiment.candidates:
         started = time.perf_counter()
-        shown = _shown_once(plan["boundary"])
-        predict, history = fine_tuned(real, shown, part, plan, SEED, "choose")
-        probabilities = predict(part.val)
+        tuned = carry_out(Plan.from_dict(plan), real, part, SEED)
+        probabilities = tuned.predict(part.val)
         row = {
             "log_loss": evaluation.log_loss(labels, probabilities),
             "macro_f1": evaluation.macro_f1(labels, probabilities.argmax(axis=1)),
             "errors": int((probabilities.argmax(axis=1) != labels).sum()),
         }
-        table.append({"plan": plan, "validation": row, "history": history})
+        table.append({"plan": plan, "validation": row, "history": tuned.history})
         print(plan, row, f"{time.perf_counter() - started:.0f} s", flush=True)
     best = min(table, key=lambda row: row["validation"]["log_loss"])
     plan = {
@@ -179,7 +173,7 @@ def run_recipe(experiment: Experiment, look_again: bool) -> None:
         rows = [pieces[i : i + len(parts)] for i in range(0, len(pieces), len(parts))]
         return np.stack([np.concatenate([p[name] for p in row]) for row in rows])
 
-    files, rows = real.data.table["file"].to_numpy(dtype=str), real.rows
+    rows = real.rows
     seconds = np.array([piece["seconds"] for piece in pieces]).reshape(seeds, -1)
     about = info(
         experiment,
@@ -201,17 +195,15 @@ def run_recipe(experiment: Experiment, look_again: bool) -> None:
         "num_scored": len(scored),
         "history": [json.loads(str(piece["history"])) for piece in pieces],
     }
-    arrays = {
-        "filenames": files[scored],
-        "labels": real.labels[scored].astype(np.int8),
-        "class_names": np.array(real.data.class_names),
-        "fold": fold.astype(np.int8),
-        "probabilities": of_seeds("probabilities"),
-        "val_filenames": files[watched],
-        "val_labels": real.labels[watched].astype(np.int8),
-        "val_fold": val_fold.astype(np.int8),
-        "val_probabilities": of_seeds("val_probabilities"),
-    }
+    arrays = scored_arrays(
+        real,
+        scored,
+        fold,
+        of_seeds("probabilities"),
+        watched,
+        of_seeds("val_probabilities"),
+    )
+    arrays["val_fold"] = val_fold.astype(np.int8)
     if not official:
         patient = rows["patient"].fillna(-1).to_numpy(np.int32)[scored]
         arrays["groups"] = rows["series"].to_numpy(np.int32)[scored]
@@ -235,39 +227,47 @@ def _score_piece(real: RealData, part: Part, plan: dict, seed: int, path: Path) 
     """Train on one part with one seed, and write what it says of what is scored."""
     from helpers import densenet
 
-    from .tuning import fine_tuned
-
-    shown = _shown_once(plan["boundary"])
     started = time.perf_counter()
-    predict, history = fine_tuned(real, shown, part, plan, seed, "score")
+    tuned = carry_out(Plan.from_dict(plan), real, part, seed)
     arrays = {
-        "probabilities": predict(part.score).astype(np.float32),
-        "val_probabilities": predict(part.val).astype(np.float32),
+        "probabilities": tuned.predict(part.score),
+        "val_probabilities": tuned.predict(part.val),
     }
     seconds = time.perf_counter() - started
     with densenet.whole_file(path) as file:
-        np.savez(file, seconds=seconds, history=json.dumps(history), **arrays)
+        np.savez(file, seconds=seconds, history=json.dumps(tuned.history), **arrays)
 
 
-@lru_cache(maxsize=1)
-def _shown_once(boundary: str) -> Shown:
-    return load_shown(load_real(), boundary)
+def carry_out(plan: Plan, real: RealData, part: Part, seed: int):
+    """Carry out a plan on one part, or go on with it; return `training.Trained`.
+
+    Unless the plan weighs all images alike, a slice is learned from through all of its
+    files. `part.val` is only watched.
+    """
+    from helpers import training
+
+    imagenet_name()  # or say what is missing
+    plan = replace(plan, seed=plan.seed + seed)
+    rows = part.fit if plan.weighting == "none" else part.files
+    name = "recipe-" + sha256(plan.to_json() + str(rows.tolist()))[:16]
+    return training.fit_plan(
+        plan,
+        real.data.images,
+        real.labels,
+        rows,
+        part.val,
+        config.cache_dir() / "checkpoints" / name,
+        groups=real.rows["group"].to_numpy(int),
+    )
 
 
-def candidate(boundary: str, num_epochs: int, **changed) -> dict:
+def candidate(boundary: str, num_epochs: int, pixels: int = PIXELS) -> Plan:
     """Return the recipe with its last block cut at a boundary."""
-    plan = {
-        "pixels": PIXELS,
-        "boundary": boundary,
-        "copies": True,
-        "batch_size": 32,
-        "num_epochs": {"head": 10, "tail": num_epochs},
-        "learning_rate": {"head": 3e-3, "tail": 1e-3},
-        "weight_decay": 1e-4,
-        "dropout": 0.2,
-        "label_smoothing": 0.0,
-    }
-    return plan | changed
+    stages = (
+        Stage("head", "backbone", 10, 3e-3),
+        Stage("tail", boundary, num_epochs, 1e-3),
+    )
+    return Plan(stages, pixels=pixels, weighting="draw")
 
 
 EXPERIMENTS = (
@@ -285,8 +285,8 @@ EXPERIMENTS = (
         choose=choose_recipe,
         # More layers, or less time.
         candidates=(
-            candidate("conv5_block8_concat", 3),
-            candidate("conv5_block12_concat", 4),
+            candidate("conv5_block8_concat", 3).as_dict(),
+            candidate("conv5_block12_concat", 4).as_dict(),
         ),
         seeds=(0, 1, 2),
     ),

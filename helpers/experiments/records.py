@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -132,8 +132,6 @@ def run_planned(experiment: Experiment, look_again: bool) -> None:
         test.append(test_probabilities)
         seconds.append(round(time.perf_counter() - seed_started, 1))
         print(f"seed {seed}: {seconds[-1]:.0f} s", flush=True)
-    files = real.data.table["file"].to_numpy(dtype=str)
-    probabilities = np.stack(test).astype(np.float32)
     about = info(
         experiment,
         describe(real),
@@ -151,17 +149,38 @@ def run_planned(experiment: Experiment, look_again: bool) -> None:
         "num_val": len(real.val),
         "num_scored": len(real.test),
     }
-    write(
-        about,
-        filenames=files[real.test],
-        labels=real.labels[real.test].astype(np.int8),
-        class_names=np.array(real.data.class_names),
-        fold=np.zeros(len(real.test), np.int8),
-        probabilities=probabilities,
-        val_filenames=files[real.val],
-        val_labels=real.labels[real.val].astype(np.int8),
-        val_probabilities=np.stack(val).astype(np.float32),
-    )
+    fold = np.zeros(len(real.test), int)
+    scored = scored_arrays(real, real.test, fold, test, real.val, val)
+    write(about, **scored)
+
+
+def scored_arrays(
+    real: RealData,
+    scored: np.ndarray,
+    fold: np.ndarray,
+    probabilities: Sequence[np.ndarray],
+    watched: np.ndarray | None = None,
+    val_probabilities: Sequence[np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the arrays of a record: who was scored and watched, and what was said.
+
+    `scored`, `watched`: rows of the images (nobody was watched if None); `fold`: of
+    each scored row; `probabilities`: a [n, k] array a seed, so [seeds, n, k].
+    """
+    said = np.asarray(probabilities, np.float32)
+    if watched is None:
+        watched, val_probabilities = scored[:0], said[:, :0]
+    files = real.data.table["file"].to_numpy(dtype=str)
+    return {
+        "filenames": files[scored],
+        "labels": real.labels[scored].astype(np.int8),
+        "class_names": np.array(real.data.class_names),
+        "fold": np.asarray(fold).astype(np.int8),
+        "probabilities": said,
+        "val_filenames": files[watched],
+        "val_labels": real.labels[watched].astype(np.int8),
+        "val_probabilities": np.asarray(val_probabilities, np.float32),
+    }
 
 
 def metrics_of(run: recorded.Run) -> dict:

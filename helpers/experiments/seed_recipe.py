@@ -21,6 +21,7 @@ from .records import (
     describe,
     info,
     next_look,
+    scored_arrays,
     sha256,
     write,
 )
@@ -134,7 +135,7 @@ def run_seed_recipe(experiment: Experiment, look_again: bool) -> None:
 def _record(
     experiment, real, plan, plan_sha256, looks, splits, found, precision
 ) -> None:
-    num_seeds, files = len(plan["seeds"]), real.data.table["file"].to_numpy(dtype=str)
+    num_seeds = len(plan["seeds"])
     scored = np.concatenate([score for _, score in splits])
     fold = np.repeat(np.arange(len(splits)), [len(score) for _, score in splits])
     probabilities = np.concatenate([piece["probabilities"] for piece in found])
@@ -159,16 +160,7 @@ def _record(
         "num_scored": len(scored),
         "history": [json.loads(str(piece["history"])) for piece in found],
     }
-    arrays = {
-        "filenames": files[scored],
-        "labels": real.labels[scored].astype(np.int8),
-        "class_names": np.array(real.data.class_names),
-        "fold": fold.astype(np.int8),
-        "probabilities": probabilities.astype(np.float32),
-        "val_filenames": files[:0],
-        "val_labels": real.labels[:0].astype(np.int8),
-        "val_probabilities": probabilities[:, :0].astype(np.float32),
-    }
+    arrays = scored_arrays(real, scored, fold, probabilities)
     if not official:
         arrays["groups"] = real.rows["series"].to_numpy(np.int32)[scored]
         arrays["patient"] = real.rows["patient"].fillna(-1).to_numpy(np.int32)[scored]

@@ -37,31 +37,6 @@ RECIPES = {
 }
 
 
-@dataclass(frozen=True)
-class TailRecipe:
-    """Train only what is behind `boundary`; `front`: exemplars, or a checkpoint."""
-
-    name: str
-    front: str
-    boundary: str = "pool4_pool"
-    pixels: int = 96
-    num_shards: int = 2
-    steps: int = 600
-    batch: int = 64
-    rate: float = 1e-3
-    weight_decay: float = 0.02
-    seed: int = 0
-
-
-TAIL_RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        TailRecipe("exemplars-tail", "exemplars"),
-        TailRecipe("anatomy-tail", "anatomy-0"),
-    )
-}
-
-
 class Views(batches.ImageBatches):
     """Batches of random views: functions of (seed, epoch, index), as in the course."""
 
@@ -189,76 +164,10 @@ def compile_with(model, steps: int, rate: float, weight_decay: float) -> None:
     )
 
 
-class Cached(batches.ImageBatches):
-    """Batches of a frozen part's output for fixed views, with their answers."""
-
-    def __getitem__(self, item: int):
-        rows = self.rows(item)
-        return self.images[rows].astype(np.float32), {"answers": self.labels[rows]}
-
-
-def train_tail(recipe: "TailRecipe", log=print) -> keras.Model:
-    """Train what is behind a boundary on cached output of what is before it.
-
-    Costs one forward pass a view; then an epoch is cheap. The front is a recipe's
-    checkpoint, or untrained with filters from its own input (`start.settle`).
-    """
-    started = time.perf_counter()
-    backbone = front_of(recipe)
-    frozen, tail = densenet.split_at(backbone, recipe.boundary)
-    acts, answers = activations_of_views(recipe, frozen, log)
-    keras.utils.set_random_seed(recipe.seed)
-    pooled = keras.layers.GlobalAveragePooling2D()(tail.output)
-    answer = answers_from(pooled)
-    model = keras.Model(tail.input, {"answers": answer})
-    for layer in start.norms_of(tail):
-        layer.momentum = 0.95
-    compile_with(model, recipe.steps, recipe.rate, recipe.weight_decay)
-    rows = np.arange(len(acts))
-    stream = Cached(acts, answers, rows, recipe.batch, recipe.seed)
-    path = FOLDER / f"{recipe.name}-tail.npz"
-    fit(model, stream, recipe.steps, path, log, started)
-    return backbone
-
-
-def front_of(recipe: "TailRecipe") -> keras.Model:
-    """Return the backbone whose front stays as it is, its BatchNorm measured."""
-    backbone = start.untrained("he", recipe.pixels, recipe.seed)
-    some = clean(recipe.pixels)
-    if recipe.front == "exemplars":
-        start.settle(backbone, some, np.random.default_rng(recipe.seed))
-    else:
-        with np.load(FOLDER / f"{recipe.front}.npz") as file:
-            weights = [file[f"arr_{k}"] for k in range(len(backbone.weights))]
-        backbone.set_weights(weights)
-        start.settle(backbone, some)
-    return backbone
-
-
 def clean(pixels: int) -> np.ndarray:
     """Return the slices on which BatchNorm statistics are measured, as rendered."""
     images = slices.shard(0)["images"][: start.NUM_MEASURED]
     return slices_at(images, pixels)
-
-
-def activations_of_views(recipe: "TailRecipe", frozen, log):
-    """Return float16 activations of one view a slice, and its answers; cached."""
-    path = FOLDER / f"{recipe.name}-activations.npz"
-    if not path.exists():
-        images, masks, targets = data(recipe.num_shards)
-        views = Views(images, masks, targets, recipe.pixels, recipe.seed + 50)
-        acts, answers = [], []
-        grey = keras.Input((recipe.pixels, recipe.pixels), dtype="uint8")
-        model = keras.Model(grey, frozen(batches.preprocess(grey), training=False))
-        for item in range(views.per_epoch):
-            seen, answered = views[item]
-            acts.append(model.predict_on_batch(seen).astype(np.float16))
-            answers.append(answered["answers"])
-        with densenet.whole_file(path) as file:
-            np.savez(file, acts=np.concatenate(acts), answers=np.concatenate(answers))
-        log(f"{recipe.name}: {views.per_epoch * BATCH} views behind {recipe.boundary}")
-    with np.load(path) as file:
-        return file["acts"], file["answers"]
 
 
 def fit(model, views, steps: int, path, log, started: float) -> None:
