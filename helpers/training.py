@@ -14,7 +14,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from helpers import densenet
 from helpers.batches import ImageBatches

@@ -308,12 +308,11 @@ def measure(task: Task, probabilities: np.ndarray) -> dict:
     found = evaluation.metrics(
         task.labels, probabilities, task.class_names, task.groups
     )
-    intervals = {
-        name: evaluation.bootstrap_interval(
+    intervals = dict(found["ci95"])  # of accuracy and macro-F1
+    for name in {*METRICS, "recall"} - {*intervals}:
+        intervals[name] = evaluation.bootstrap_interval(
             name, task.labels, probabilities, task.groups
         ).tolist()
-        for name in (*METRICS, "recall")
-    }
     recall = dict(zip(task.class_names, intervals.pop("recall"), strict=True))
     return found | {"ci95": intervals | {"recall": recall}}
 
