@@ -150,18 +150,17 @@ class Network:
         names = [layer.name for layer in self.whole.layers]
         known = {self.first_boundary, *_POOLS} & {*names[: names.index(boundary)]}
         for start in sorted(known, key=names.index, reverse=True):
-            output = self.whole.get_layer(start).output
-            frozen, scale = (
-                keras.Model(self.whole.input, output),
-                self.plan.preprocessing,
-            )
-            if start == self.first_boundary or densenet.has_activations(
-                frozen, self.images, scale
-            ):
-                first = densenet.activations(frozen, self.images, self._name, scale)
+            if start == self.first_boundary or self._is_on_disk(start):
+                first = self._activations(start)
+                output = self.whole.get_layer(start).output
                 between = keras.Model(output, self.whole.get_layer(boundary).output)
                 return densenet.activations(between, first, self._name)
         frozen = keras.Model(self.whole.input, self.whole.get_layer(boundary).output)
         return densenet.activations(
             frozen, self.images, self._name, self.plan.preprocessing
         )
+
+    def _is_on_disk(self, boundary: str) -> bool:
+        """Tell whether the output of a layer was computed from pixels before."""
+        frozen = keras.Model(self.whole.input, self.whole.get_layer(boundary).output)
+        return densenet.has_activations(frozen, self.images, self.plan.preprocessing)

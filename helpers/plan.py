@@ -21,6 +21,7 @@ _CHOICES = {
     "preprocessing": ("imagenet", "0 to 1"),
     "batch_norm": ("frozen", "training"),
     "weighting": ("none", "group", "draw"),
+    "mirror": (None, "in training", "in prediction", "in both"),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
 }
 
@@ -83,7 +84,10 @@ class Plan:
     share of the label that is spread over all classes. `mixup`: alpha of the Beta
     distribution that two images are mixed with, 0 for none (Zhang et al. 2018).
     `weighting`: "none", "group" (an image counts 1 / size of its group) or "draw" (an
-    epoch shows each group once, through one of its images, drawn anew). `ema`:
+    epoch shows each group once, through one of its images, drawn anew). `mirror`: every
+    image is there a second time, left and right swapped; in training an epoch shows one
+    of the two, drawn anew; in prediction the two answers are averaged. Unlike the
+    mirror of an augmentation it leaves cached activations possible. `ema`:
     momentum of a running average of the weights, which is then validated and kept in
     place of the last weights; None for none. `precision`: "float32", "mixed_float16",
     "mixed_bfloat16". `seed` decides the head's first weights, the order of the images,
@@ -102,6 +106,7 @@ class Plan:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     weighting: str = "none"
+    mirror: str | None = None
     ema: float | None = None
     precision: str = "float32"
     seed: int = field(default=SEED)
@@ -123,8 +128,20 @@ class Plan:
             _check(self, name, getattr(self, name) >= 0, "0 or more")
         averaged = self.ema is None or 0 < self.ema < 1
         _check(self, "ema", averaged, "between 0 and 1, or null")
+        drawn = self.weighting != "group" or not self.trains_mirrored
+        _check(self, "weighting", drawn, "none or draw, as mirror is in training")
         _check(self, "seed", _whole(self.seed, 0), "0 or more")
         _check_choices(self)
+
+    @property
+    def trains_mirrored(self) -> bool:
+        """Whether an epoch may show an image mirrored."""
+        return self.mirror in ("in training", "in both")
+
+    @property
+    def predicts_mirrored(self) -> bool:
+        """Whether a prediction is the mean over an image and its mirror image."""
+        return self.mirror in ("in prediction", "in both")
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON can hold; `Plan.from_dict` makes an equal plan of it."""

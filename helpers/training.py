@@ -109,7 +109,8 @@ class Trained:
     `history`: by name, one entry an epoch, all stages in a row: "stage" (its name),
     "loss", "accuracy" and, with a validation part, "val_loss", "val_accuracy".
     `predict`: probabilities float32 [m, k] of some rows of the images that were given;
-    from cached activations where there are any, which is many times faster on a CPU.
+    from cached activations where there are any, which is many times faster on a CPU. If
+    the plan mirrors in prediction, this averages both answers, and `model` does not.
     """
 
     plan: Plan
@@ -147,6 +148,13 @@ def fit_plan(
     the plan, and all that `fit` raises.
     """
     _check_data(plan, images, labels, val_rows, groups)
+    num_images, draws = len(images), plan.weighting == "draw"
+    if plan.mirror:
+        images = np.concatenate([images, images[:, :, ::-1]])
+        labels = np.tile(labels, 2)
+    if plan.trains_mirrored:
+        groups = np.tile(groups if draws else np.arange(num_images), 2)
+        fit_rows, draws = np.concatenate([fit_rows, fit_rows + num_images]), True
     shared = several(devices)
     check_parts(plan.batch_size, shared)
     one_hot = np.eye(labels.max() + 1, dtype=np.float32)[labels]
@@ -174,7 +182,7 @@ def fit_plan(
                     mixup=plan.mixup,
                     weights=_sample_weights(plan, fit_rows, groups),
                     gradient_accumulation_steps=plan.gradient_accumulation_steps,
-                    groups=groups if plan.weighting == "draw" else None,
+                    groups=groups if draws else None,
                 )
                 model = trained.trainable(stage)
                 _compile(model, plan, stage, stage.num_epochs * stream.per_epoch)
@@ -196,7 +204,14 @@ def fit_plan(
                 for name, values in part.items():
                     history.setdefault(name, []).extend(values)
         predict = network.predictor(plan.stages[-1])
+        if plan.predicts_mirrored:
+            predict = _both_ways(predict, num_images)
         return Trained(plan, network.joined(), history, predict)
+
+
+def _both_ways(predict: Callable, num_images: int) -> Callable:
+    """Average over an image and its mirror image, which lies `num_images` behind it."""
+    return lambda rows: (predict(rows) + predict(rows + num_images)) / 2
 
 
 class Progress(keras.callbacks.Callback):

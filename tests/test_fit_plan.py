@@ -208,6 +208,36 @@ def test_the_preprocessing_of_a_plan_reaches_training_and_prediction(tmp_path):
     assert np.abs(plain.predict(VAL) - other.predict(VAL)).max() > 1e-3
 
 
+def test_a_mirrored_prediction_is_the_mean_of_both_ways(tmp_path):
+    trained = carry_out(only_head(mirror="in prediction"), tmp_path)
+    images = images_and_labels()[0][VAL]
+    ways = [trained.model.predict(i, verbose=0) for i in (images, images[:, :, ::-1])]
+    np.testing.assert_allclose(trained.predict(VAL), np.mean(ways, 0), atol=1e-5)
+    assert np.abs(ways[0] - ways[1]).max() > 1e-3
+
+
+def test_training_mirrored_is_drawing_from_an_image_and_its_mirror_image(tmp_path):
+    plan = only_head(weighting="none", mirror="in training")
+    found = carry_out(plan, tmp_path / "1")
+    images, labels = images_and_labels()
+    both = np.concatenate([images, images[:, :, ::-1]])
+    plan = dataclasses.replace(plan, weighting="draw", mirror=None)
+    rows, groups = np.concatenate([FIT, FIT + len(images)]), np.arange(120) % 60
+    by_hand = training.fit_plan(
+        plan,
+        both,
+        np.tile(labels, 2),
+        rows,
+        VAL,
+        tmp_path / "2",
+        groups,
+        "none",
+        build=small_backbone,
+    )
+    assert found.history == by_hand.history
+    np.testing.assert_array_equal(found.predict(VAL), by_hand.predict(VAL))
+
+
 def test_a_plan_in_mixed_precision_trains_and_leaves_the_setting_as_it_was(tmp_path):
     stages = (HEAD, Stage("tail", "first_pool", 2, 1e-3, patience=2))
     plan = only_head(stages=stages, precision="mixed_float16")

@@ -70,6 +70,11 @@ def test_the_json_has_one_value_a_line_and_stages_in_order():
         ({"dropout": "much"}, "Plan cannot be made: '<=' not supported"),
         ({"precision": "float16"}, 'expected one of "float32", "mixed_float16"'),
         ({"weighting": "series"}, 'expected one of "none", "group", "draw"'),
+        ({"mirror": True}, 'mirror is True; expected one of null, "in training"'),
+        (
+            {"mirror": "in both", "weighting": "group"},
+            "weighting is 'group'; expected none or draw, as mirror is in training",
+        ),
     ],
 )
 def test_a_mistake_in_a_plan_is_named(change, message):

@@ -1,8 +1,8 @@
 """Our recipe: on the manifest's five folds, and on the official split.
 
-On a CPU the frozen part's output is computed once, so pixels cannot be augmented. The
-dataset does it in their place: a slice that lies in several files is shown through one
-of them, drawn anew each epoch, and most of these files are mirror images.
+On a CPU the frozen part's output is computed once, so pixels cannot be augmented, but
+a slice that lies in several files is shown through one of them, drawn anew each epoch,
+and a plan can ask for every image's mirror image beside it.
 """
 
 import json
@@ -261,14 +261,25 @@ def carry_out(plan: Plan, real: RealData, part: Part, seed: int):
     )
 
 
-def candidate(boundary: str, num_epochs: int, pixels: int = PIXELS) -> Plan:
-    """Return the recipe with its last block cut at a boundary."""
+def candidate(boundary: str, num_epochs: int, pixels: int = PIXELS, **changes) -> Plan:
+    """Return a recipe: the head first, then what lies behind a boundary."""
     stages = (
         Stage("head", "backbone", 10, 3e-3),
         Stage("tail", boundary, num_epochs, 1e-3),
     )
-    return Plan(stages, pixels=pixels, weighting="draw")
+    return Plan(stages, pixels=pixels, weighting="draw", **changes)
 
+
+QUARTER, HALF, WHOLE = "conv5_block12_concat", "conv5_block8_concat", "pool4_pool"
+CANDIDATES = (
+    candidate(QUARTER, 4),
+    candidate(HALF, 4),
+    candidate(HALF, 8),
+    candidate(HALF, 8, mirror="in both"),
+    candidate(WHOLE, 8),
+    candidate(WHOLE, 8, mirror="in both"),
+    candidate(WHOLE, 8, mirror="in both", label_smoothing=0.1),
+)
 
 EXPERIMENTS = (
     Experiment(
@@ -277,17 +288,14 @@ EXPERIMENTS = (
         "whole, conflicts left out. DenseNet121 (ImageNet, 224 px): head first, then "
         "what lies behind the boundary, with BatchNorm in inference mode, on cached "
         "activations. Each epoch shows each slice once, through one of its files, so "
-        "each copy weighs 1 / their number. Four classes are trained; `primary` reads "
-        "the three tumor classes from the same probabilities, divided by their sum, on "
-        "slices whose patient is known, with intervals over patients. Each fold's "
-        "inner validation part decides nothing.",
+        "each copy weighs 1 / their number; the plan says whether mirror images take "
+        "part. Four classes are trained; `primary` reads the three tumor classes from "
+        "the same probabilities, divided by their sum, on slices whose patient is "
+        "known, with intervals over patients. Each fold's inner validation part "
+        "decides nothing.",
         run=run_recipe,
         choose=choose_recipe,
-        # More layers, or less time.
-        candidates=(
-            candidate("conv5_block8_concat", 3).as_dict(),
-            candidate("conv5_block12_concat", 4).as_dict(),
-        ),
+        candidates=tuple(plan.as_dict() for plan in CANDIDATES),
         seeds=(0, 1, 2),
     ),
     Experiment(

@@ -12,7 +12,7 @@ from tools.pretrain import images as slices
 from tools.pretrain import start, tasks
 
 FOLDER = config.cache_dir() / "pretrain"
-BATCH = 16
+BATCH = 32
 EVERY = 25
 
 
@@ -22,8 +22,8 @@ class Recipe:
 
     name: str
     init: str = "he"
-    num_shards: int = 2
-    phases: tuple[tuple[int, int, float], ...] = ((64, 1200, 6e-4),)
+    num_shards: int = 4
+    phases: tuple[tuple[int, int, float], ...] = ((64, 2600, 1e-3), (96, 240, 1e-4))
     weight_decay: float = 0.02
     seed: int = 0
 
