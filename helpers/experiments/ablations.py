@@ -19,7 +19,7 @@ from helpers.plan import Plan
 
 from .parts import Part, together
 from .real import RealData, imagenet_name, load_real
-from .recipe import candidate, carry_out, inner_part
+from .recipe import HALF, QUARTER, WHOLE, candidate, carry_out, inner_part
 from .records import Experiment, committed_plan, describe, info, write
 
 
@@ -138,8 +138,7 @@ def table_of(arrays: dict[str, np.ndarray]) -> dict[str, dict]:
     return found
 
 
-HALF_BLOCK = "conv5_block8_concat"
-BASE = candidate(HALF_BLOCK, 3, pixels=96).as_dict()
+BASE = candidate(HALF, 4, pixels=96, mirror="in both").as_dict()
 
 
 def _tail(**changes) -> dict:
@@ -153,29 +152,37 @@ VARIANTS = {
     "our recipe": {},
     "our recipe, other seeds": {"seed": 100},
     "head only": {"stages": BASE["stages"][:1]},
+    "never mirrored": {"mirror": None},
+    "mirrored in training only": {"mirror": "in training"},
+    "mirrored in prediction only": {"mirror": "in prediction"},
+    # Without mirror images in training an epoch can show all files: compare with the
+    # line before.
+    "the same, all files, weighted by group": {
+        "mirror": "in prediction",
+        "weighting": "group",
+    },
     "each slice through one file": {"weighting": "none"},
-    "all files, weighted by group": {"weighting": "group"},
     "head not first": {"stages": BASE["stages"][1:]},
     "BatchNorm in training mode": {"batch_norm": "training"},
     "pixels divided by 255": {"preprocessing": "0 to 1"},
-    "128 pixels": {"pixels": 128},
-    "a quarter of the block": _tail(boundary="conv5_block12_concat"),
-    "the whole block": _tail(boundary="pool4_pool"),
+    "a quarter of the block": _tail(boundary=QUARTER),
+    "the whole block": _tail(boundary=WHOLE),
     "a third of the learning rate": _tail(learning_rate=3e-4),
     "three times the learning rate": _tail(learning_rate=3e-3),
-    "twice the epochs": _tail(num_epochs=6),
+    "twice the epochs": _tail(num_epochs=8),
     "label smoothing 0.1": {"label_smoothing": 0.1},
     "mixup 0.2": {"mixup": 0.2},
     "averaged weights": {"ema": 0.99},
     "weight decay 0.05": {"weight_decay": 0.05},
     "no Dropout": {"dropout": 0.0},
     "features not centred": {"centring": False},
-    "224 pixels": {"pixels": 224},
+    "128 pixels": {"pixels": 128},
     "the last two blocks": _tail(boundary="pool3_pool"),
     "turned and shifted": _tail(augmentation="pose"),
     "other intensities": _tail(augmentation="exposure"),
     "both": _tail(augmentation="pose and exposure"),
-    "both, and mirrored": _tail(augmentation="pose, exposure and mirror"),
+    "160 pixels": {"pixels": 160},
+    "224 pixels": {"pixels": 224},
 }
 
 

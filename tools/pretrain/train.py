@@ -23,7 +23,7 @@ class Recipe:
     name: str
     init: str = "he"
     num_shards: int = 4
-    phases: tuple[tuple[int, int, float], ...] = ((64, 2600, 1e-3), (96, 240, 1e-4))
+    phases: tuple[tuple[int, int, float], ...] = ((64, 1800, 1e-3), (96, 120, 1e-4))
     weight_decay: float = 0.02
     seed: int = 0
 
