@@ -25,7 +25,11 @@ from helpers import recorded
 from helpers.config import ROOT, CourseError
 
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("chapters/**/*.md"), ROOT / "data/README.md"]
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("chapters/**/*.md"),
+        *ROOT.glob("data/**/README.md"),
+    ]
 )
 NOTEBOOKS = sorted(ROOT.glob("chapters/**/*.ipynb"))
 BIBLIOGRAPHY = ROOT / "chapters" / "bibliography.md"
