@@ -6,14 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from helpers import recorded
+from helpers import evaluation, recorded
 from helpers.audit import manifest
 from helpers.config import CourseError
 
 SCORED = [n for n in recorded.names() if recorded.info(n).get("metrics")]
 # Several ways, several amounts of data and several draws, on one set of scored files.
 COMPARED = [n for n in recorded.names() if "num_patients_scored" in recorded.info(n)]
-LADDERS = [n for n in recorded.names() if recorded.info(n).get("scores")]
+LADDERS = [n for n in recorded.names() if "rungs" in recorded.load(n).arrays]
 
 
 def _flat(value, path=""):
@@ -211,13 +211,29 @@ def test_a_ladders_rungs_are_those_of_its_protocol(name):
             assert folders == [one.class_names[i] for i in one.labels]
 
 
-@pytest.mark.parametrize("name", [*SCORED, *COMPARED, *LADDERS])
+@pytest.mark.parametrize("name", [*SCORED, *COMPARED, *LADDERS, "backbone-bundled"])
 def test_a_scored_run_had_a_committed_plan_and_counts_its_looks(name):
     info = recorded.info(name)
     plan = (recorded.FOLDER / "plans" / f"{name}.json").read_bytes()
     assert info["plan_sha256"] == hashlib.sha256(plan).hexdigest()
     assert info["plan"] == json.loads(plan)["chosen"]
     assert info["looks"] >= 1
+
+
+def test_the_worth_of_the_bundled_backbone_follows_from_its_arrays():
+    run = recorded.load("backbone-bundled")
+    rows = manifest.load().set_index("filename").loc[run.filenames]
+    assert (run.fold == rows["fold"]).all() and (rows["keep"] == 1).all()
+    twin_free, official = {}, {}
+    for name in ("bundled", "random", "imagenet"):
+        said = run.arrays["probabilities" + f"_{name}" * (name != "bundled")][0]
+        twin_free[name] = evaluation.macro_f1(run.labels, said.argmax(axis=1))
+        said = run.arrays[f"official_{name}"].argmax(axis=1)
+        official[name] = (said == run.arrays["official_labels"]).mean()
+    for name, stated in run.info["scores"].items():
+        assert stated["twin_free_macro_f1"] == pytest.approx(twin_free[name])
+        assert stated["official_accuracy"] == pytest.approx(official[name])
+    assert run.info["scores"]["bundled"]["weights"] == "bundled"
 
 
 def test_the_phantoms_difficulty_follows_from_its_arrays_and_is_as_promised():
