@@ -278,7 +278,7 @@ CANDIDATES = (
     candidate(HALF, 8, mirror="in both"),
     candidate(HALF, 4, mirror="in both"),
     candidate(HALF, 4, mirror="in prediction"),
-    candidate(WHOLE, 8),  # no more of these: eleven minutes on two busy cores
+    candidate(WHOLE, 8),  # by far the slowest: no more of these on a CPU
 )
 
 EXPERIMENTS = (
