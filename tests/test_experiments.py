@@ -101,3 +101,29 @@ def test_a_record_holds_who_was_scored_and_who_was_only_watched():
     alone = records.scored_arrays(real, rows, [0, 1], said)
     assert alone["val_probabilities"].shape == (2, 0, 2)
     assert len(alone["val_filenames"]) == len(alone["val_labels"]) == 0
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_every_method_answers_for_every_phantom_it_is_asked_about(
+    tied, tmp_path, monkeypatch
+):
+    from small_network import SIDE, small_backbone
+
+    from helpers import densenet
+    from helpers.experiments import phantoms
+
+    monkeypatch.setenv("BRAIN_MRI_CACHE", str(tmp_path))
+    monkeypatch.setattr(phantoms, "NUM_SLICES", 60)
+    monkeypatch.setattr(phantoms, "PIXELS", SIDE)
+    monkeypatch.setattr(phantoms, "NUM_TREES", 5)
+    monkeypatch.setattr(phantoms, "BOUNDARY", "first_pool")
+    monkeypatch.setattr(phantoms, "TAIL", phantoms.TAIL | {"num_epochs": (1, 1)})
+    monkeypatch.setattr(densenet, "backbone", lambda *_: small_backbone())
+    monkeypatch.setattr(phantoms, "imagenet_backbone", lambda *_: small_backbone())
+    data = phantoms.phantoms(0, tied)
+    assert not {*data["patients"][data["train"]]} & {*data["patients"][data["test"]]}
+    shape = len(data["test"]), len(data["class_names"])
+    for method in phantoms.TIED if tied else phantoms.METHODS:
+        answers = phantoms.predict(method, data, "test", seed=0)
+        assert answers.shape == shape, method
+        assert np.allclose(answers.sum(axis=1), 1, atol=1e-4), method

@@ -62,20 +62,21 @@ def predict(method: str, data: dict, name: str, seed: int) -> np.ndarray:
 
     images, labels = data["images"], data["labels"]
     train, test = data["train"], data["test"]
-    if method == "border":
-        return probes.border_probabilities(images, labels, train, test, NUM_TREES)
     if method == "colour mode":
         return probes.mode_probabilities(data["modes"], labels, train, test)
     if method == "copying":
         small = probes.thumbnails(images, 32)
         near = probes.copied_from(small, train, test, mirrored=False)
         return np.eye(len(data["class_names"]))[labels[near]]
-    if method in ("histogram", "8x8 forest"):
-        numbers = (
-            np.stack([np.bincount(i.ravel() // 8, minlength=32) for i in images])
-            if method == "histogram"
-            else probes.thumbnails(images, 8).reshape(len(images), -1)
-        )
+    numbers_of = {
+        "border": lambda: probes.border_numbers(images),
+        "histogram": lambda: np.stack(
+            [np.bincount(i.ravel() // 8, minlength=32) for i in images]
+        ),
+        "8x8 forest": lambda: probes.thumbnails(images, 8).reshape(len(images), -1),
+    }
+    if method in numbers_of:
+        numbers = numbers_of[method]()
         forest = RandomForestClassifier(NUM_TREES, random_state=SEED)
         return forest.fit(numbers[train], labels[train]).predict_proba(numbers[test])
     if method.startswith("probe"):
