@@ -119,7 +119,6 @@ def test_watched_files_share_no_slice_series_or_patient_with_scored_ones(name):
             assert not set(scored[key].dropna()) & set(watched[key].dropna())
 
 
-@pytest.mark.skipif("ablations" not in recorded.names(), reason="not recorded yet")
 def test_the_table_of_ablations_follows_from_its_arrays():
     from helpers.experiments.ablations import table_of
 
