@@ -241,6 +241,16 @@ def test_the_worth_of_the_bundled_backbone_follows_from_its_arrays():
     assert run.info["scores"]["bundled"]["weights"] == "bundled"
 
 
+def test_the_bundled_backbones_curves_follow_from_their_arrays():
+    run = recorded.load("backbone-curves")
+    epochs = sum(run.info["epochs"].values())
+    for name, stated in run.info["macro_f1_by_epoch"].items():
+        curves = run.arrays[f"curve_{name}"]
+        assert curves.shape == (len(run.info["seeds"]), epochs)
+        assert stated == pytest.approx(curves.mean(axis=0), abs=1e-6)
+        assert run.info["final_macro_f1"][name] == pytest.approx(curves[:, -1])
+
+
 def test_the_phantoms_difficulty_follows_from_its_arrays_and_is_as_promised():
     from helpers.experiments import phantoms
 
