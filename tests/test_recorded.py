@@ -264,6 +264,10 @@ def test_the_phantoms_difficulty_follows_from_its_arrays_and_is_as_promised():
         assert free[method]["accuracy"] < free["majority"] + 0.05
     for method in ("colour mode", "histogram", "8x8 forest", "copying"):
         assert tied[method]["accuracy"] > free[method]["accuracy"] + 0.1
+    steps = ("copying", "probe, random", "probe, ImageNet")
+    reached = [free[method]["accuracy"] for method in steps]
+    assert reached == sorted(reached)  # a step from fine-tuning is not promised
+    assert max(found["accuracy"] for found in tied.values() if type(found) is dict) < 1
 
 
 def test_features_cover_the_copy_and_group_only_equal_classes_mostly():
