@@ -47,6 +47,7 @@ def test_a_record_says_where_it_comes_from(name):
     assert info["name"] == name
     missing = [key for key in recorded.INFO_KEYS if key not in info]
     assert not missing
+    assert {"name", "copy"} <= info["dataset"].keys()
     assert not info["commit"].endswith("+changes"), "recorded from uncommitted code"
 
 

@@ -272,6 +272,7 @@ def record_curves(experiment: Experiment, look_again: bool) -> None:
     patients; the validation patients are then scored with every seed.
     """
     from helpers import audit
+    from helpers.datasets import phantom
 
     started = time.perf_counter()
     data = load_dataset("phantom", pixels=PROBE_PIXELS)
@@ -301,7 +302,11 @@ def record_curves(experiment: Experiment, look_again: bool) -> None:
     names = {"none": "random", "bundled": "bundled"}
     about = info(
         experiment,
-        {"name": data.name, "slices": len(data), "fingerprint": data.fingerprint},
+        {
+            "name": f"phantom {phantom.VERSION}",
+            "copy": f"{len(data)} synthetic slices of {PROBE_PIXELS} px",
+            "fingerprint": data.fingerprint,
+        },
         protocol=experiment.summary,
         wall_seconds=time.perf_counter() - started,
         weights="bundled and random",
