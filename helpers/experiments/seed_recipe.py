@@ -1,7 +1,7 @@
 """The seed tutorial's recipe, as it was published, for our recipe to stand beside.
 
-It trains the whole network on pixels: 3.4 hours on two quiet cores, so training is
-saved every few batches and goes on where it was cut off. Call the same command again.
+It trains the whole network on pixels: hours on two quiet cores, so training is saved
+every few batches and goes on where it was cut off. Call the same command again.
 """
 
 import json
@@ -35,7 +35,7 @@ def build(backbone, plan: dict, num_classes: int):
 
     `backbone`: any network for [n, h, w, 3]. Its first layers are frozen, all others
     train, BatchNormalization in training mode too. Preprocessing is a 255th, and not
-    what the backbone was trained with. With a GPU, in mixed precision.
+    what the backbone was trained with.
     """
     import keras
 
@@ -74,26 +74,26 @@ def train(
     )
 
 
-def _precision() -> str:
-    """Set and return the precision: 16 bits where there is a GPU."""
+def _precision(plan: dict) -> str:
+    """Set and return the precision: 16 bits on a GPU, what the plan says elsewhere."""
     import keras
 
     gpus = keras.distribution.list_devices("gpu")
-    policy = "mixed_float16" if gpus else "float32"
+    policy = "mixed_float16" if gpus else plan["precision_without_gpu"]
     keras.mixed_precision.set_global_policy(policy)
     return policy
 
 
-def _splits(real: RealData, split: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return what is trained on and scored: the official split, or each fold."""
-    if split == "official":
-        return [(np.sort(np.concatenate([real.fit, real.val])), real.test)]
+def _splits(real: RealData, plan: dict) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Return what is trained on and scored: by fold, or as 0 the official split."""
+    if plan["split"] == "official":
+        return {0: (np.sort(np.concatenate([real.fit, real.val])), real.test)}
     kept = (real.rows["keep"] == 1).to_numpy(bool)
     fold = real.rows["fold"].fillna(-1).to_numpy(int)
-    return [
-        (np.flatnonzero(kept & (fold != k)), np.flatnonzero(kept & (fold == k)))
-        for k in range(manifest.NUM_FOLDS)
-    ]
+    return {
+        k: (np.flatnonzero(kept & (fold != k)), np.flatnonzero(kept & (fold == k)))
+        for k in plan["folds"]
+    }
 
 
 def run_seed_recipe(experiment: Experiment, look_again: bool) -> None:
@@ -104,11 +104,11 @@ def run_seed_recipe(experiment: Experiment, look_again: bool) -> None:
 
     plan, plan_sha256 = committed_plan(experiment.name)
     looks = next_look(experiment.name, look_again)
-    real, chosen, precision = load_real(), plan["chosen"], _precision()
-    splits = _splits(real, plan["split"])
+    real, chosen, precision = load_real(), plan["chosen"], _precision(plan["chosen"])
+    splits = _splits(real, plan)
     found = []
     for seed in plan["seeds"]:
-        for number, (fit, score) in enumerate(splits):
+        for number, (fit, score) in splits.items():
             label = f"{experiment.name}-{plan_sha256[:12]}-seed{seed}-fold{number}"
             path = config.cache_dir() / "pieces" / f"{label}.npz"
             if not path.exists():
@@ -136,8 +136,8 @@ def _record(
     experiment, real, plan, plan_sha256, looks, splits, found, precision
 ) -> None:
     num_seeds = len(plan["seeds"])
-    scored = np.concatenate([score for _, score in splits])
-    fold = np.repeat(np.arange(len(splits)), [len(score) for _, score in splits])
+    scored = np.concatenate([score for _, score in splits.values()])
+    fold = np.repeat(list(splits), [len(score) for _, score in splits.values()])
     probabilities = np.concatenate([piece["probabilities"] for piece in found])
     probabilities = probabilities.reshape(num_seeds, len(scored), -1)
     official = plan["split"] == "official"
@@ -155,7 +155,7 @@ def _record(
         "looks": looks,
         "precision": precision,
         "seeds": plan["seeds"],
-        "num_fit": int(np.mean([len(fit) for fit, _ in splits]).round()),
+        "num_fit": int(np.mean([len(fit) for fit, _ in splits.values()]).round()),
         "num_val": 0,
         "num_scored": len(scored),
         "history": [json.loads(str(piece["history"])) for piece in found],
@@ -176,7 +176,7 @@ def rehearse(experiment: Experiment) -> None:
     from helpers import probes
 
     plan, _ = committed_plan(experiment.name)
-    real, precision = load_real(), _precision()
+    real, precision = load_real(), _precision(plan["chosen"])
     some = np.random.default_rng(SEED).permutation(real.fit)
     few, pixels = REHEARSAL["images"], REHEARSAL["pixels"]
     rows = some[: few + REHEARSAL["scored"]]
@@ -222,8 +222,8 @@ EXPERIMENTS = (
     ),
     Experiment(
         "seed-recipe-leak-free",
-        _SUMMARY + "Five folds of the manifest, one image a slice, series and known "
-        "patients whole, conflicts left out.",
+        _SUMMARY + "Folds of the manifest (the plan says which), one image a slice, "
+        "series and known patients whole, conflicts left out.",
         run=run_seed_recipe,
         rehearse=rehearse,
     ),
