@@ -36,6 +36,7 @@ PROBE_SECONDS = 10
 
 # The course's own file, and the list of hashes beside it: see data/weights/README.md.
 BUNDLED_FILE = "densenet121_bundled_notop.weights.h5"
+CLASSIFIER_FILE = "phantom_classifier.npz"  # a head for it, fitted to phantoms
 HASHES_FILE = "SHA256SUMS"
 
 
@@ -79,6 +80,26 @@ def backbone(weights: str = "auto", pixels: int | None = None) -> keras.Model:
     else:
         _load_weights(model, source)
     return model
+
+
+def phantom_classifier() -> keras.Model:
+    """Build the bundled backbone with the course's own head for synthetic slices.
+
+    Input: grey uint8 [n, 96, 96]; output: probabilities float32 [n, 4] of glioma,
+    meningioma, notumor, pituitary. The head is linear and was fitted to virtual
+    patients that no dataset of the course holds; on real images its answers mean
+    nothing. Raises `CourseError` for a file that is missing or damaged. Made by
+    `python -m helpers.experiments phantom-classifier`.
+    """
+    with np.load(_checked(CLASSIFIER_FILE)) as file:
+        kernel, bias, pixels = file["kernel"], file["bias"], int(file["pixels"])
+    model = backbone("bundled", pixels)
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(model.output)
+    head = keras.layers.Dense(len(bias), activation="softmax", name="head")
+    network = keras.Model(model.input, head(pooled))
+    head.set_weights([kernel, bias])
+    grey = keras.Input((pixels, pixels), dtype="uint8", name="grey")
+    return keras.Model(grey, network(batches.preprocess(grey)))
 
 
 def split_at(model: keras.Model, layer_name: str) -> tuple[keras.Model, keras.Model]:
@@ -235,6 +256,15 @@ def _checked(name: str) -> Path:
         "data/weights` or from a fresh copy of the course, or set BRAIN_MRI_WEIGHTS to "
         "imagenet, none, or a file's path."
     )
+
+
+def write_hash(path: Path) -> None:
+    """Note the SHA-256 of a file in data/weights in the list beside it."""
+    listed = path.with_name(HASHES_FILE)
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    lines = [line for line in lines if line.split()[1] != path.name]
+    lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}")
+    listed.write_text("\n".join(lines) + "\n")
 
 
 def _imagenet_file() -> Path:

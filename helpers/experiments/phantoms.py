@@ -49,6 +49,8 @@ def phantoms(seed: int, tied: bool) -> dict[str, np.ndarray]:
         "class_names": names,
         "patients": table["patient"].to_numpy(str),
         "modes": table["mode"].to_numpy(str),
+        "files": table["file"].to_numpy(str),
+        "lesion": made.masks[alone].mean(axis=(1, 2)),
         "train": np.flatnonzero(table["split"] == "Training"),
         "test": np.flatnonzero(table["split"] == "Testing"),
     }

@@ -1,7 +1,5 @@
 """Write a backbone as the bundled file: float16, with its hash beside it."""
 
-import hashlib
-
 import keras
 import numpy as np
 
@@ -29,6 +27,5 @@ def export(backbone: keras.Model) -> None:
     folder.mkdir(exist_ok=True)
     path = folder / densenet.BUNDLED_FILE
     half.save_weights(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    (folder / densenet.HASHES_FILE).write_text(f"{digest}  {path.name}\n")
-    print(f"{path}: {path.stat().st_size:,} bytes, {digest}")
+    densenet.write_hash(path)
+    print(f"{path}: {path.stat().st_size:,} bytes")
