@@ -125,7 +125,7 @@ def make(experiment: Experiment, look_again: bool) -> None:
     path = config.ROOT / "data" / "weights" / densenet.CLASSIFIER_FILE
     with densenet.whole_file(path) as file:
         np.savez(file, kernel=kernel, bias=bias, class_names=names, pixels=PIXELS)
-    densenet.write_hash(path.name)
+    densenet.write_hash(path)
     test = new["test"]
     network = densenet.phantom_classifier()
     arrays = {
