@@ -1,8 +1,6 @@
 """The manifest holds its promises, and a reader's own copy can be matched with it."""
 
-import hashlib
 import io
-import json
 
 import numpy as np
 import pandas as pd
@@ -11,7 +9,7 @@ from PIL import Image
 
 from helpers import audit
 from helpers.audit import __main__ as command
-from helpers.audit import folders, manifest, record
+from helpers.audit import folders, manifest
 from helpers.datasets import Dataset, kaggle, phantom
 
 
@@ -218,32 +216,3 @@ def test_conflicts_within_a_group_are_excluded_from_the_scored(large):
     assert rows.loc[["Training/x/00", "Training/y/10"], "conflict"].eq("files").all()
     assert rows.loc[["Training/x/00", "Training/y/10"], "keep"].eq(0).all()
     assert rows["keep"].sum() >= 5
-
-
-@pytest.mark.parametrize(
-    ("column", "at_least"),
-    [("group", audit.SAME_SLICE), ("series", audit.SAME_SERIES)],
-)
-def test_groups_and_series_follow_from_the_recorded_pairs(rows, column, at_least):
-    with np.load(record.RECORDED / f"{record.NAME}.npz") as stored:
-        pairs = dict(stored)
-    enough = pairs["similarity"] >= at_least
-    linked = pd.DataFrame({end: pairs[end][enough] for end in ("first", "second")})
-    again = audit.groups(len(pairs["filenames"]), linked)
-    stated = rows.set_index("filename").loc[pairs["filenames"], column].to_numpy(int)
-    both = pd.DataFrame({"again": again, "stated": stated}).drop_duplicates()
-    assert both["again"].is_unique
-    assert both["stated"].is_unique
-
-
-def test_the_record_of_pairs_names_the_committed_manifest():
-    info = json.loads((record.RECORDED / f"{record.NAME}.json").read_text())
-    digest = hashlib.sha256(manifest.PATH.read_bytes()).hexdigest()
-    assert info["manifest_sha256"] == digest
-    assert info["thresholds"] == {
-        "slice": audit.SAME_SLICE,
-        "series": audit.SAME_SERIES,
-    }
-    found = info["found"]
-    assert found["least_similar_same_slice"] > audit.SAME_SLICE
-    assert found["most_similar_neighbours"] < audit.SAME_SLICE

@@ -2,16 +2,13 @@
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 from helpers.config import ROOT, CourseError
-from helpers.datasets import figshare, load_dataset
 
-from . import folders, manifest, patients, record
+from . import folders, manifest
 from .page import page
 from .report import Audit, audit, summary
-from .twins import signatures
 
 EPILOG = """exit status: 0 nothing found; 1 the same slice more than once, or files that
 cannot be read: see the report; 2 the folder cannot be audited"""
@@ -32,19 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         type=Path,
         help="where to write (default: _build/audit/, which git ignores)",
     )
-    parser.add_argument(
-        "--record",
-        action="store_true",
-        help="write the benchmark's manifest and the record of pairs into data/ "
-        "instead; PATH is then Kaggle's version 1, and BRAIN_MRI_FIGSHARE names "
-        "figshare's folder",
-    )
     options = parser.parse_args(arguments)
-    root = options.path.expanduser()
     try:
-        if options.record:
-            return _record(root)
-        found = audit(folders.read(root))
+        found = audit(folders.read(options.path.expanduser()))
         _write(found, options.out or ROOT / "_build" / "audit" / found.data.name)
     except CourseError as error:
         print(error, file=sys.stderr)
@@ -76,19 +63,6 @@ def _write(found: Audit, out: Path) -> None:
         ) from None
     print(text)
     print(f"\nLook at the pairs: {out / 'pairs.html'}\nTables beside it, as CSV.")
-
-
-def _record(root: Path) -> int:
-    started = time.perf_counter()
-    slices = figshare.load(figshare.root(), folders.PIXELS)
-    found = audit(load_dataset(root, folders.PIXELS))
-    matches = patients.match(found.signatures, signatures(slices.images), slices)
-    manifest.write(manifest.build(found, matches), manifest.PATH)
-    record.write(found, manifest.load(), time.perf_counter() - started)
-    print(
-        f"{summary(found)}\n\nwrote {manifest.PATH} and {record.NAME} in data/recorded"
-    )
-    return 0
 
 
 if __name__ == "__main__":

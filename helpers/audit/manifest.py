@@ -104,7 +104,7 @@ def load() -> pd.DataFrame:
     """Return the committed manifest, unknown values as NA."""
     whole = ["group", "series", "patient", "figshare_index", "mirrored", "fold", "keep"]
     types = dict.fromkeys(whole, "Int64") | dict.fromkeys(BOX, "Float64")
-    rows = pd.read_csv(PATH, dtype=types | {"fingerprint": "string"})
+    rows = pd.read_csv(PATH, dtype=types | {"fingerprint": "string", "conflict": "str"})
     return rows.fillna({"conflict": ""})
 
 

@@ -39,8 +39,8 @@ class RealData:
         return manifest_rows(self.data)
 
 
-def load_real() -> RealData:
-    """Load the real images at 224 px and split Training into fit and validation."""
+def real_images() -> Dataset:
+    """Load the real images at 224 px; `CourseError` for phantoms or other classes."""
     if config.data_setting() == "phantom":
         raise CourseError(
             "experiments run on the real images: set BRAIN_MRI_DATA to their folder "
@@ -51,6 +51,12 @@ def load_real() -> RealData:
         raise CourseError(
             f"{data.name} has the classes {data.class_names}; expected 4."
         )
+    return data
+
+
+def load_real() -> RealData:
+    """Load the real images and split Training into fit and validation."""
+    data = real_images()
     group = audit.exact_duplicate_groups(data.images)
     train, test = data.official_split()
     fit, val = audit.inner_split(data.labels[train], group[train], VALIDATION_SHARE)

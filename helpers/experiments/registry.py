@@ -8,6 +8,7 @@ from . import (
     inside,
     ladder,
     official,
+    pairs,
     phantom_classifier,
     phantoms,
     recipe,
@@ -19,6 +20,7 @@ from .records import Experiment
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for module in (
+        pairs,
         official,
         folds,
         ladder,

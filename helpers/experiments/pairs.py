@@ -1,40 +1,71 @@
-"""Record the audit of the real images: every similar pair, by file name, no image."""
+"""The benchmark's manifest, and every similar pair of real images, by file name.
 
-import hashlib
-import json
-import os
-import platform
-import subprocess
-from datetime import date
-from importlib.metadata import version
+Both follow from the audit of Kaggle's version 1 and from figshare's slices, whose
+patients are known. No label takes part in finding a pair.
+"""
+
+import time
 
 import numpy as np
 import pandas as pd
 
-from helpers.config import ROOT
+from helpers.audit import (
+    SAME_SERIES,
+    SAME_SLICE,
+    Audit,
+    audit,
+    in_training_too,
+    manifest,
+    match,
+    purity_and_completeness,
+    signatures,
+    similar_pairs,
+)
+from helpers.audit.twins import MIRRORS, VIEWS
+from helpers.datasets import figshare
 
-from . import manifest
-from .patients import purity_and_completeness
-from .report import Audit, in_training_too
-from .twins import MIRRORS, SAME_SERIES, SAME_SLICE, VIEWS, similar_pairs
+from .real import PIXELS, real_images
+from .records import Experiment, info, sha256, write
 
-NAME = "twin-pairs"
 AT_LEAST = 0.5  # similarity from which a pair is recorded
 VIEW_NAMES = (*VIEWS, "aligned")
-RECORDED = ROOT / "data" / "recorded"
 
 
-def write(found: Audit, rows: pd.DataFrame, seconds: float) -> None:
-    """Write data/recorded/twin-pairs.npz and .json; `rows`: the manifest, as loaded.
+def record(experiment: Experiment, look_again: bool) -> None:
+    """Audit the images of `BRAIN_MRI_DATA`, write the manifest, and record the pairs.
 
-    The arrays: `filenames` [n]; of each pair `first` and `second` (positions in it),
-    `similarity`, `mirror` and `view` (positions in `mirror_names` and `view_names`).
+    `BRAIN_MRI_FIGSHARE` names figshare's folder. The arrays of the record: `filenames`
+    [n]; of each pair `first` and `second` (positions in it), `similarity`, `mirror` and
+    `view` (positions in `mirror_names` and `view_names`).
     """
+    started = time.perf_counter()
+    slices = figshare.load(figshare.root(), PIXELS)
+    found = audit(real_images())
+    matches = match(found.signatures, signatures(slices.images), slices)
+    manifest.write(manifest.build(found, matches), manifest.PATH)
     pairs = similar_pairs(found.signatures, AT_LEAST)
     aligned = found.pairs[found.pairs["view"] == "aligned"]
     pairs = pd.concat([pairs, aligned[pairs.columns]], ignore_index=True)
-    np.savez_compressed(
-        RECORDED / f"{NAME}.npz",
+    about = info(
+        experiment,
+        {
+            "name": "masoudnickparvar/brain-tumor-mri-dataset, version 1",
+            "copy": f"{len(found.files)} of its 7023 files, read at {PIXELS} px",
+            "fingerprint": found.data.fingerprint,
+        },
+        protocol=experiment.summary,
+        wall_seconds=time.perf_counter() - started,
+        weights=None,
+    )
+    about |= {
+        "manifest_sha256": sha256(manifest.PATH.read_text()),
+        "profile": None,
+        "backend": "numpy",
+        "thresholds": {"slice": SAME_SLICE, "series": SAME_SERIES},
+        "found": numbers(found, manifest.load(), pairs),
+    }
+    write(
+        about,
         filenames=found.files["file"].to_numpy(str),
         first=pairs["first"].to_numpy(np.int32),
         second=pairs["second"].to_numpy(np.int32),
@@ -44,35 +75,6 @@ def write(found: Audit, rows: pd.DataFrame, seconds: float) -> None:
         mirror_names=np.array(MIRRORS),
         view_names=np.array(VIEW_NAMES),
     )
-    info = {
-        "name": NAME,
-        "dataset": {
-            "name": "masoudnickparvar/brain-tumor-mri-dataset, version 1",
-            "copy": f"{len(found.files)} of its 7023 files, read at 224 px",
-            "fingerprint": found.data.fingerprint,
-        },
-        "manifest_sha256": hashlib.sha256(manifest.PATH.read_bytes()).hexdigest(),
-        "plan_sha256": None,
-        "looks": 0,
-        "protocol": f"Every pair of files at least {AT_LEAST} similar, over four "
-        "mirror states, and re-framed copies that only alignment shows. No label was "
-        "used. What is known of patients comes from figshare, through the manifest.",
-        "weights": None,
-        "profile": None,
-        "seeds": [],
-        "backend": "numpy",
-        "device": f"{os.cpu_count()} CPU cores, other work too",
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "scipy", "pillow")},
-        },
-        "commit": _commit(),
-        "recorded_on": date.today().isoformat(),
-        "wall_seconds": round(seconds, 1),
-        "thresholds": {"slice": SAME_SLICE, "series": SAME_SERIES},
-        "found": numbers(found, rows, pairs),
-    }
-    (RECORDED / f"{NAME}.json").write_text(json.dumps(info, indent=1) + "\n")
 
 
 def numbers(found: Audit, rows: pd.DataFrame, pairs: pd.DataFrame) -> dict:
@@ -130,9 +132,9 @@ def numbers(found: Audit, rows: pd.DataFrame, pairs: pd.DataFrame) -> dict:
         ),
         "known_twin_pairs": int(tumor.sum()),
         "known_twin_pairs_mirrored": int((tumor & (pairs["mirror"] != "none")).sum()),
-        "least_similar_same_slice": float(similarity[same_slice].min()),
-        "most_similar_neighbours": float(similarity[same_patient].max()),
-        "most_similar_strangers": float(similarity[strangers].max()),
+        "least_similar_same_slice": _end(np.min, similarity[same_slice]),
+        "most_similar_neighbours": _end(np.max, similarity[same_patient]),
+        "most_similar_strangers": _end(np.max, similarity[strangers]),
         "links_within_patient": int((linked & same_patient).sum()),
         "links_between_patients": int((linked & strangers).sum()),
         "aligned_pairs": int((pairs["view"] == "aligned").sum()),
@@ -143,11 +145,18 @@ def numbers(found: Audit, rows: pd.DataFrame, pairs: pd.DataFrame) -> dict:
     }
 
 
-def _commit() -> str:
-    """Return the commit, with `+changes` when helpers differ from it."""
+def _end(smallest_or_largest, similarity: np.ndarray) -> float | None:
+    """Return the end of some similarities; None if there is no pair of the kind."""
+    return float(smallest_or_largest(similarity)) if len(similarity) else None
 
-    def git(*arguments: str) -> str:
-        return subprocess.check_output(["git", *arguments], cwd=ROOT, text=True).strip()
 
-    changed = git("status", "--porcelain", "--", "helpers")
-    return git("rev-parse", "HEAD")[:12] + ("+changes" if changed else "")
+EXPERIMENTS = (
+    Experiment(
+        "twin-pairs",
+        f"Every pair of files at least {AT_LEAST} similar, over four mirror states, "
+        "and re-framed copies that only alignment shows. No label was used. What is "
+        "known of patients comes from figshare, through the manifest.",
+        run=record,
+        seeds=(),
+    ),
+)
