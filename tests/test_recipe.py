@@ -131,6 +131,28 @@ def test_the_seed_recipe_goes_back_to_its_best_epoch_on_what_it_scores(small, tm
     assert loss == pytest.approx(min(history["val_loss"]), abs=1e-5)
 
 
+def test_the_seed_recipe_scores_the_folds_of_its_plan_and_nothing_left_out():
+    rows = pd.DataFrame({"keep": [1, 1, 0, 1, 1, 1], "fold": [0, 1, 1, 1, 2, 4]})
+    real = SimpleNamespace(rows=rows)
+    (number, (fit, score)), *more = seed_recipe._splits(
+        real, {"split": "twin-free", "folds": [1]}
+    ).items()
+    assert (number, more) == (1, [])
+    assert (fit.tolist(), score.tolist()) == ([0, 4, 5], [1, 3])
+
+
+def test_the_seed_recipe_computes_as_its_plan_says_where_there_is_no_gpu(monkeypatch):
+    keras = pytest.importorskip("keras")
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [])
+    before = keras.config.dtype_policy()
+    try:
+        asked = {"precision_without_gpu": "mixed_bfloat16"}
+        assert seed_recipe._precision(asked) == "mixed_bfloat16"
+        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def test_a_variant_that_equals_the_base_differs_by_nothing():
     rng = np.random.default_rng(0)
     one = rng.dirichlet(np.ones(3), (2, 30)).astype(np.float32)
