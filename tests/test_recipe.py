@@ -131,6 +131,18 @@ def test_the_seed_recipe_goes_back_to_its_best_epoch_on_what_it_scores(small, tm
     assert loss == pytest.approx(min(history["val_loss"]), abs=1e-5)
 
 
+def test_a_seed_recipe_that_is_stopped_keeps_the_best_of_its_epochs(small, tmp_path):
+    model, _, plan = small
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (20, 8, 8), np.uint8)
+    labels, parts = np.arange(20) % 2, (np.arange(12), np.arange(12, 20))
+    stopped, path = plan | {"stopped_after": 2}, tmp_path / "seed.npz"
+    history = seed_recipe.train(model, images, labels, *parts, stopped, 0, path)
+    assert len(history["val_loss"]) == 2
+    loss = model.evaluate(images[12:], labels[12:], verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(min(history["val_loss"]), abs=1e-5)
+
+
 def test_the_seed_recipe_scores_the_folds_of_its_plan_and_nothing_left_out():
     rows = pd.DataFrame({"keep": [1, 1, 0, 1, 1, 1], "fold": [0, 1, 1, 1, 2, 4]})
     real = SimpleNamespace(rows=rows)

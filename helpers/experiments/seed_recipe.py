@@ -61,16 +61,18 @@ def train(
 ) -> dict[str, list[float]]:
     """Train, and go back to the epoch that did best on what is scored: its own way.
 
-    `path`: the checkpoint; training that was cut off goes on. Returns the history.
+    `path`: the checkpoint; training that was cut off goes on. A plan that had to be
+    stopped for time says after how many epochs (`stopped_after`). Returns the history.
     """
     from helpers import training
     from helpers.batches import ImageBatches
 
     batches = ImageBatches(images, labels, fit, plan["batch_size"], seed)
-    num_epochs = plan["num_epochs"]
+    patience = plan["num_epochs"]  # so that no epoch is left out
+    num_epochs = plan.get("stopped_after", patience)
     scored = (images[score], labels[score])
     return training.fit(
-        model, batches, num_epochs, path, scored, patience=num_epochs, every=SAVE_EVERY
+        model, batches, num_epochs, path, scored, patience=patience, every=SAVE_EVERY
     )
 
 
