@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from helpers import densenet
 from helpers.batches import ImageBatches
-from helpers.checkpoint import Checkpoint, FiniteLoss, create_variables
+from helpers.checkpoint import Checkpoint, FiniteLoss
 from helpers.config import CourseError
 from helpers.devices import check_parts, is_out_of_memory, precision, several, spread
 from helpers.network import Network
@@ -27,7 +27,6 @@ from helpers.plan import Plan, Stage
 __all__ = [
     "Checkpoint",
     "Trained",
-    "create_variables",
     "fit",
     "fit_plan",
     "learning_rate",
