@@ -14,6 +14,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from sklearn.utils.class_weight import compute_sample_weight
 from tqdm import tqdm
 
 from helpers import densenet
@@ -306,10 +307,9 @@ def _sample_weights(
     """Return 1 / size of its group among the rows to fit, on average 1; float32 [n]."""
     if plan.weighting != "group":
         return None
-    values, counts = np.unique(groups[fit_rows], return_counts=True)
     weights = np.zeros(len(groups), np.float32)
-    weights[fit_rows] = 1 / counts[np.searchsorted(values, groups[fit_rows])]
-    return weights / weights[fit_rows].mean()
+    weights[fit_rows] = compute_sample_weight("balanced", groups[fit_rows])
+    return weights
 
 
 def _about(plan: Plan, stage: Stage) -> dict:
