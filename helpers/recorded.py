@@ -132,36 +132,6 @@ def features(name: str = "features-imagenet-224") -> Features:
     )
 
 
-def rung(name: str, rung: str, method: str) -> Run:
-    """Load what one method predicted on one rung of a recorded ladder.
-
-    A run as `load` returns it, but `fold` is int [draws, n]. `CourseError` lists the
-    rungs or methods there are.
-    """
-    return on_rung(info(name), _arrays(name), rung, method)
-
-
-def on_rung(info: dict, arrays: dict[str, np.ndarray], rung: str, method: str) -> Run:
-    """Pick one rung and method out of a ladder's arrays."""
-    for what, asked in (("rungs", rung), ("methods", method)):
-        known = list(arrays.get(what, ()))
-        if asked not in known:
-            raise CourseError(
-                f"{info.get('name', 'this record')}: no {asked!r} among its {what}; "
-                f"there is {', '.join(known) or 'none'}."
-            )
-    scored, classes = arrays[f"{rung}/scored"], arrays[f"{rung}/classes"]
-    picked = {
-        "filenames": arrays["filenames"][scored],
-        "labels": np.searchsorted(classes, arrays["labels"][scored]),
-        "class_names": arrays["class_names"][classes],
-        "fold": arrays[f"{rung}/fold"],
-        "groups": arrays["groups"][scored],
-        "probabilities": arrays[f"{rung}/{method}"],
-    }
-    return Run(info, picked)
-
-
 def info(name: str) -> dict:
     """Load a record's JSON only."""
     path = _path(name, "json")

@@ -211,7 +211,7 @@ def test_a_ladders_rungs_are_those_of_its_protocol(name):
             for one, other in zip(ours, theirs, strict=True):
                 assert all(map(np.array_equal, one, other))
         for method in plan["methods"]:
-            one = recorded.on_rung(run.info, run.arrays, rung.name, method)
+            one = ladder.on_rung(run.info, run.arrays, rung.name, method)
             assert one.probabilities.shape[1:] == (len(rung.scored), len(rung.classes))
             folders = [f.split("/")[1] for f in one.filenames]
             assert folders == [one.class_names[i] for i in one.labels]
@@ -298,10 +298,13 @@ def test_a_wrong_path_names_the_key_and_what_there_is(folder):
 
 
 def test_an_unknown_rung_or_method_lists_the_known():
+    from helpers.experiments.ladder import on_rung
+
+    run = recorded.load("leakage-ladder")
     with pytest.raises(CourseError, match=r"no 'offical' among its rungs; .*official"):
-        recorded.rung("leakage-ladder", "offical", "x")
+        on_rung(run.info, run.arrays, "offical", "x")
     with pytest.raises(CourseError, match=r"no 'magic' among its methods; there is"):
-        recorded.rung("leakage-ladder", "official", "magic")
+        on_rung(run.info, run.arrays, "official", "magic")
 
 
 def test_an_unknown_run_lists_the_known(folder):
