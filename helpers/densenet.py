@@ -22,8 +22,6 @@ from tqdm import tqdm
 from helpers import batches
 from helpers.config import ROOT, SEED, CourseError, cache_dir, profile, weights_setting
 
-BOUNDARY = "pool4_pool"  # what follows is the last dense block: 2.16 of 7.04 million
-
 # Keras' own file, fetched under Keras' own name and MD5. Keras would look for it only
 # after building the model, and say `Exception: URL fetch failure`.
 IMAGENET_FILE = "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5"

@@ -5,7 +5,6 @@ probabilities), and NAME.json, what it was and the metrics that follow from the 
 """
 
 import json
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,23 +14,6 @@ import numpy as np
 from helpers.config import ROOT, CourseError
 
 FOLDER = ROOT / "data" / "recorded"
-INFO_KEYS = (
-    "name",
-    "dataset",
-    "manifest_sha256",
-    "plan_sha256",
-    "looks",
-    "protocol",
-    "weights",
-    "profile",
-    "seeds",
-    "backend",
-    "device",
-    "versions",
-    "commit",
-    "recorded_on",
-    "wall_seconds",
-)
 
 
 @dataclass(frozen=True)
@@ -125,32 +107,6 @@ class Features:
         )
 
 
-TUMORS = ("glioma", "meningioma", "pituitary")
-
-
-def tumors(run: Run) -> Run:
-    """Return a run's tumor images of known patients, with the three tumor classes.
-
-    Probabilities are divided by the sum of the three: they say which tumor class it is,
-    given that it is one of them. Groups are patients, so intervals draw them whole. For
-    runs that record `patient` [n], negative where it is not known.
-    """
-    columns = [run.class_names.index(name) for name in TUMORS]
-    patient = run.arrays["patient"]
-    rows = np.isin(run.labels, columns) & (patient >= 0)
-    return Run(
-        run.info,
-        {
-            "filenames": run.filenames[rows],
-            "labels": np.searchsorted(columns, run.labels[rows]),
-            "class_names": np.array(TUMORS),
-            "fold": run.fold[rows],
-            "groups": patient[rows],
-            "probabilities": run.probabilities[:, rows][..., columns],
-        },
-    )
-
-
 def names() -> list[str]:
     """Return the names of all recorded runs, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -174,36 +130,6 @@ def features(name: str = "features-imagenet-224") -> Features:
         features=arrays["features"].astype(np.float32),
         info=info(name),
     )
-
-
-def rung(name: str, rung: str, method: str) -> Run:
-    """Load what one method predicted on one rung of a recorded ladder.
-
-    A run as `load` returns it, but `fold` is int [draws, n]. `CourseError` lists the
-    rungs or methods there are.
-    """
-    return on_rung(info(name), _arrays(name), rung, method)
-
-
-def on_rung(info: dict, arrays: dict[str, np.ndarray], rung: str, method: str) -> Run:
-    """Pick one rung and method out of a ladder's arrays."""
-    for what, asked in (("rungs", rung), ("methods", method)):
-        known = list(arrays.get(what, ()))
-        if asked not in known:
-            raise CourseError(
-                f"{info.get('name', 'this record')}: no {asked!r} among its {what}; "
-                f"there is {', '.join(known) or 'none'}."
-            )
-    scored, classes = arrays[f"{rung}/scored"], arrays[f"{rung}/classes"]
-    picked = {
-        "filenames": arrays["filenames"][scored],
-        "labels": np.searchsorted(classes, arrays["labels"][scored]),
-        "class_names": arrays["class_names"][classes],
-        "fold": arrays[f"{rung}/fold"],
-        "groups": arrays["groups"][scored],
-        "probabilities": arrays[f"{rung}/{method}"],
-    }
-    return Run(info, picked)
 
 
 def info(name: str) -> dict:
@@ -231,23 +157,6 @@ def number(path: str) -> float:
             known = ", ".join(value) if isinstance(value, dict) else repr(value)
             raise CourseError(f"{path}: no {key!r} there; there is {known}.") from None
     return value
-
-
-def matches(printed: str, value: float) -> bool:
-    """Tell whether a printed number is `value` at the printed precision.
-
-    `printed` may be plain (`0.979`, `1,311`), a fraction as percent (`97.9 %` for
-    0.979), or carry words (`97.9 percent`).
-    """
-    found = re.search(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+", printed)
-    if not found:
-        return False
-    text = found[0].replace(",", "")
-    decimals = len(text.partition(".")[2])
-    rest = printed[found.end() :]
-    scale = 100 if re.match(r"\s*(%|percent|points)", rest) else 1
-    # Half a unit of the last printed digit, and a hair for binary rounding.
-    return abs(float(text) - value * scale) <= 0.5 * 10**-decimals + 1e-9
 
 
 def _path(name: str, suffix: str) -> Path:

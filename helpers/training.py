@@ -14,11 +14,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from sklearn.utils.class_weight import compute_sample_weight
 from tqdm import tqdm
 
 from helpers import densenet
 from helpers.batches import ImageBatches
-from helpers.checkpoint import Checkpoint, FiniteLoss, create_variables
+from helpers.checkpoint import Checkpoint, FiniteLoss
 from helpers.config import CourseError
 from helpers.devices import check_parts, is_out_of_memory, precision, several, spread
 from helpers.network import Network
@@ -27,7 +28,6 @@ from helpers.plan import Plan, Stage
 __all__ = [
     "Checkpoint",
     "Trained",
-    "create_variables",
     "fit",
     "fit_plan",
     "learning_rate",
@@ -307,10 +307,9 @@ def _sample_weights(
     """Return 1 / size of its group among the rows to fit, on average 1; float32 [n]."""
     if plan.weighting != "group":
         return None
-    values, counts = np.unique(groups[fit_rows], return_counts=True)
     weights = np.zeros(len(groups), np.float32)
-    weights[fit_rows] = 1 / counts[np.searchsorted(values, groups[fit_rows])]
-    return weights / weights[fit_rows].mean()
+    weights[fit_rows] = compute_sample_weight("balanced", groups[fit_rows])
+    return weights
 
 
 def _about(plan: Plan, stage: Stage) -> dict:

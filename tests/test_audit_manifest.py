@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import audit
 from helpers.audit import __main__ as command
 from helpers.audit import folders, manifest
 from helpers.datasets import Dataset, kaggle, phantom
+from helpers.experiments import benchmark
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def shrunk(image: np.ndarray, side: int, quality: int) -> np.ndarray:
 
 
 def test_the_manifest_lists_every_file_of_version_1_once(rows):
-    assert tuple(rows.columns) == manifest.COLUMNS
+    assert tuple(rows.columns) == benchmark.COLUMNS
     assert rows["filename"].is_unique
     counts = rows.groupby(["split", "class"]).size()
     for split, classes in kaggle.COUNTS.items():
@@ -44,7 +44,7 @@ def test_the_manifest_lists_every_file_of_version_1_once(rows):
 
 def test_four_files_are_listed_as_not_audited(rows):
     missing = rows[rows["source"] == "not audited"]
-    assert tuple(missing["filename"]) == manifest.NOT_AUDITED
+    assert tuple(missing["filename"]) == benchmark.NOT_AUDITED
     assert missing[["fingerprint", "group", "series", "fold"]].isna().all(axis=None)
     assert (missing["keep"] == 0).all()
     audited = rows[rows["source"] != "not audited"]
@@ -187,32 +187,3 @@ def test_coloured_pixels_are_measured_and_grey_ones_are_not(tmp_path):
     table = folders.read(tmp_path).table.set_index("file")
     assert table.loc["grey.png", "coloured"] == 0
     assert table.loc["red.png", "coloured"] == pytest.approx(0.5, abs=0.05)
-
-
-def test_conflicts_within_a_group_are_excluded_from_the_scored(large):
-    images = np.stack([*large[:20:2], large[0][:, ::-1]])
-    files = [f"Training/x/{i:02d}" for i in range(10)] + ["Training/y/10"]
-    table = pd.DataFrame(
-        {"file": files, "split": "Training", "class": ["x"] * 10 + ["y"], "mode": "L"}
-    )
-    table[["width", "height", "source"]] = [224, 224, "test"]
-    data = Dataset(
-        "t",
-        images,
-        np.array([0] * 10 + [1]),
-        ("x", "y"),
-        table,
-        pd.DataFrame(columns=["file", "reason"]),
-        True,
-        fingerprint="",
-    )
-    unknown = pd.DataFrame(
-        pd.NA,
-        index=range(11),
-        columns=["similarity", "figshare_index", "patient", "figshare_class", "mirror"],
-    )
-    unknown[list(manifest.BOX)] = np.nan
-    rows = manifest.build(audit.audit(data), unknown).set_index("filename")
-    assert rows.loc[["Training/x/00", "Training/y/10"], "conflict"].eq("files").all()
-    assert rows.loc[["Training/x/00", "Training/y/10"], "keep"].eq(0).all()
-    assert rows["keep"].sum() >= 5

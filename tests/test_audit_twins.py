@@ -12,6 +12,7 @@ from PIL import Image
 from helpers import audit
 from helpers.audit import twins
 from helpers.datasets import Dataset, phantom
+from helpers.experiments import benchmark
 
 
 def brain_like(seed: int, side: int = 112) -> np.ndarray:
@@ -126,7 +127,7 @@ def test_no_mirror_image_and_no_patient_crosses_a_fold(case):
     files = audit.audit(dataset(images, table)).files
     together = audit.joined(files["group"], files["series"], patients)
     assume(len(set(together)) > 1)
-    fold = audit.folds(np.zeros(len(images), int), together, files["digest"], 2)
+    fold = benchmark.folds(np.zeros(len(images), int), together, files["digest"], 2)
     both = pd.DataFrame({"slice": slices, "patient": patients, "fold": fold})
     assert (both.groupby("slice")["fold"].nunique() == 1).all()
     known = both[both["patient"] >= 0]

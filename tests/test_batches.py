@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras.applications import densenet
+from record_form import INFO_KEYS
 from scipy import ndimage
 
 from helpers import recorded
@@ -261,7 +262,7 @@ def test_the_bench_measures_every_variant_from_phantom_files(monkeypatch, capsys
 
     monkeypatch.delenv("BRAIN_MRI_DATA", raising=False)
     run = bench_input.bench(num_files=32, repeats=1)
-    assert not {*recorded.INFO_KEYS} - run.info.keys()
+    assert not {*INFO_KEYS} - run.info.keys()
     rates = run.info["images_per_second"]
     assert len(rates) == 8
     assert run.info["ratio"]["later_epochs"]["median"] == pytest.approx(

@@ -16,7 +16,7 @@ from PIL import Image
 
 from helpers import config
 from helpers.config import CourseError
-from helpers.datasets import Dataset, folder, kaggle, load_dataset
+from helpers.datasets import Dataset, folder, kaggle, load_dataset, thumbnails
 from helpers.datasets.dataset import CLASS_NAMES, Decoded, cached
 
 SPLITS = ("Training", "Testing")
@@ -169,6 +169,15 @@ def numbered(sizes: list[int]) -> Dataset:
     nothing = pd.DataFrame({"file": [], "reason": []})
     decoded = Decoded(images, images % 2, table, nothing)
     return cached("numbered", ["numbered", sizes], lambda: decoded, synthetic=True)
+
+
+def test_a_thumbnail_is_the_mean_of_its_boxes():
+    images = np.random.default_rng(0).integers(0, 256, (6, 64, 64), dtype=np.uint8)
+    small = thumbnails(images, 32)
+    assert small.shape == (6, 32, 32)
+    assert small.dtype == np.float32
+    boxes = images.reshape(6, 32, 2, 32, 2).mean((2, 4))
+    assert np.abs(small - boxes).max() <= 1  # Pillow rounds, once along each axis
 
 
 def test_a_subset_keeps_images_labels_masks_and_rows_together():

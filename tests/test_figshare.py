@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from helpers import audit
-from helpers.audit import patients
+from helpers.audit.manifest import BOX
 from helpers.config import CourseError
 from helpers.datasets import Dataset, figshare
+from helpers.experiments import patients
 
 SIDE = 224
 LESION = (60, 80, 120, 100)  # left, top, right, bottom of every test slice, in pixels
@@ -148,7 +149,7 @@ def test_files_are_matched_with_patient_and_lesion_in_their_own_orientation(mat_
     assert found["patient"].tolist()[:3] == [1, 2, 2]  # one family
     assert found["mirror"].tolist()[:3] == ["left-right", "none", "up-down"]
     assert found.drop(columns="similarity").iloc[3].isna().all()
-    boxes = found[list(patients.BOX)].to_numpy(float)[:3] * SIDE
+    boxes = found[list(BOX)].to_numpy(float)[:3] * SIDE
     shrunk = 196 / SIDE
     expected = [
         [SIDE - 120, 80, 60, 20],

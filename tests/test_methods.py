@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from helpers import probes
-from helpers.experiments import methods
+from helpers.datasets import thumbnails
+from helpers.experiments import methods, probes
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (60, 64, 64), dtype=np.uint8)
@@ -28,7 +28,7 @@ def seen():
     ("name", "mirrored"), [("copying", False), ("copying-mirrored", True)]
 )
 def test_copying_by_look_up_equals_the_probe(seen, name, mirrored):
-    small = probes.thumbnails(IMAGES, 32)
+    small = thumbnails(IMAGES, 32)
     twin = probes.copied_from(small, TRAIN, TEST, mirrored)
     found = methods.METHODS[name](seen, LABELS, TRAIN, TEST, 0)
     assert (found.argmax(axis=1) == LABELS[twin]).all()

@@ -2,23 +2,17 @@
 
 import numpy as np
 
-from helpers import probes
+from helpers.datasets import thumbnails
+from helpers.experiments import probes
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 64, 64), dtype=np.uint8)
 
 
-def test_a_thumbnail_is_the_mean_of_its_boxes():
-    small = probes.thumbnails(IMAGES, 32)
-    assert small.shape == (6, 32, 32)
-    boxes = IMAGES.reshape(6, 32, 2, 32, 2).mean((2, 4))
-    assert np.abs(small - boxes).max() <= 1  # Pillow rounds, once along each axis
-
-
 def test_copying_finds_the_twin_and_the_mirrored_twin_only_if_asked():
     flat = np.full((3, 64, 64), 128, np.uint8)
     images = np.concatenate([flat[:1], IMAGES[:3], IMAGES[1:2, :, ::-1], IMAGES[2:3]])
-    small = probes.thumbnails(images, 32)
+    small = thumbnails(images, 32)
     train, test = np.array([0, 1, 2, 3]), np.array([4, 5])
     assert probes.copied_from(small, train, test, mirrored=True).tolist() == [2, 3]
     # Noise is nearer to flat grey than to other noise: its mirror image is a stranger.

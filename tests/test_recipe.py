@@ -81,7 +81,7 @@ def test_tumors_of_known_patients_keep_three_classes_that_sum_to_one():
             ),
         },
     )
-    tumors = recorded.tumors(run)
+    tumors = recipe.tumors(run)
     assert list(tumors.filenames) == ["a", "c"]
     assert list(tumors.labels) == [0, 2]
     assert list(tumors.groups) == [11, 13]

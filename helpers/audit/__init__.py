@@ -1,14 +1,13 @@
 """What repeats in a dataset, who is in it, and splits that respect both."""
 
-from .patients import match, purity_and_completeness
+from .patients import purity_and_completeness
 from .reframed import reframed_pairs
 from .report import Audit, audit, in_training_too, oddities, summary
-from .splits import folds, inner_split, joined
+from .splits import inner_split, joined
 from .twins import (
     SAME_SERIES,
     SAME_SLICE,
     Signatures,
-    digests,
     exact_duplicate_groups,
     groups,
     nearest,
@@ -22,14 +21,11 @@ __all__ = [
     "Audit",
     "Signatures",
     "audit",
-    "digests",
     "exact_duplicate_groups",
-    "folds",
     "groups",
     "in_training_too",
     "inner_split",
     "joined",
-    "match",
     "nearest",
     "oddities",
     "purity_and_completeness",

@@ -76,10 +76,8 @@ def exact_duplicate_groups(images: np.ndarray) -> np.ndarray:
     `images` uint8 [n, height, width]; returns int64 [n], numbered in order of first
     appearance from 0. Pixels are compared through their SHA-256.
     """
-    first: dict[str, int] = {}
-    return np.array(
-        [first.setdefault(d, len(first)) for d in digests(images)], dtype=np.int64
-    )
+    found = np.array(digests(images), object)
+    return pd.factorize(found)[0].astype(np.int64)
 
 
 def signatures(images: np.ndarray) -> Signatures:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from helpers.config import SEED, cache_dir, data_setting, profile
 
@@ -133,6 +134,15 @@ def load_dataset(
             file=sys.stderr,
         )
     return data
+
+
+def thumbnails(images: np.ndarray, side: int) -> np.ndarray:
+    """Shrink images uint8 [n, h, w] to float32 [n, side, side], by averaging boxes."""
+    small = [
+        Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
+        for image in images
+    ]
+    return np.stack(small).astype(np.float32)
 
 
 def cached(

@@ -4,9 +4,10 @@ import time
 
 import numpy as np
 
-from helpers import probes
 from helpers.audit import manifest
+from helpers.datasets import thumbnails
 
+from . import probes
 from .real import RealData, features_of, imagenet_name, load_real
 from .records import (
     Experiment,
@@ -24,7 +25,7 @@ def predict_copy(
     real: RealData, plan: dict, train: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
     """Return one-hot probabilities: the label of the nearest training thumbnail."""
-    small = probes.thumbnails(real.data.images, plan["side"])
+    small = thumbnails(real.data.images, plan["side"])
     twin = probes.copied_from(small, train, test, plan["mirrored"])
     return np.eye(len(real.data.class_names))[real.labels[twin]]
 

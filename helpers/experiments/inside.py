@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import config, probes, recorded
+from helpers import config, recorded
 from helpers.config import SEED, CourseError
-from helpers.datasets import Dataset, load_dataset
+from helpers.datasets import Dataset, load_dataset, thumbnails
 
 from .real import PIXELS, load_real
 from .records import Experiment, committed_plan, describe, info, next_look, write
@@ -57,8 +57,8 @@ def run_layers(experiment: Experiment, look_again: bool) -> None:
     slices = load_slices()
     backbone = experiment.name.rpartition("-")[2]
     seen = views(slices, backbone)
-    thumbnails = probes.thumbnails(slices.images, 8).reshape(len(slices.labels), -1)
-    seen[THUMBNAIL] = thumbnails
+    small = thumbnails(slices.images, 8)
+    seen[THUMBNAIL] = small.reshape(len(small), -1)
     fitted, scored = slices.of_folds((*FITTED, *VALIDATED)), slices.of_folds(SCORED)
 
     def probabilities(layer: str) -> np.ndarray:

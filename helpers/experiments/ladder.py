@@ -12,7 +12,7 @@ import pandas as pd
 
 from helpers import config, evaluation, recorded
 from helpers.audit import manifest
-from helpers.config import SEED
+from helpers.config import SEED, CourseError
 
 from . import protocols
 from .methods import METHODS, SEEDED, Seen
@@ -175,7 +175,7 @@ def follows_from(arrays: dict[str, np.ndarray]) -> dict:
 
 def score(arrays: dict[str, np.ndarray], rung: str, method: str) -> dict:
     """Return the metrics of one method on one rung, as the record states them."""
-    run = recorded.on_rung({}, arrays, rung, method)
+    run = on_rung({}, arrays, rung, method)
     return evaluation.metrics(
         run.labels.astype(int),
         run.probabilities,
@@ -200,9 +200,36 @@ def _steps(arrays: dict[str, np.ndarray], part: str) -> dict:
     }
 
 
+def on_rung(
+    info: dict, arrays: dict[str, np.ndarray], rung: str, method: str
+) -> recorded.Run:
+    """Return what one method predicted on one rung of a record's arrays.
+
+    A run as `recorded.load` returns it, but `fold` is int [draws, n]. `CourseError`
+    lists the rungs or methods there are.
+    """
+    for what, asked in (("rungs", rung), ("methods", method)):
+        known = list(arrays.get(what, ()))
+        if asked not in known:
+            raise CourseError(
+                f"{info.get('name', 'this record')}: no {asked!r} among its {what}; "
+                f"there is {', '.join(known) or 'none'}."
+            )
+    scored, classes = arrays[f"{rung}/scored"], arrays[f"{rung}/classes"]
+    picked = {
+        "filenames": arrays["filenames"][scored],
+        "labels": np.searchsorted(classes, arrays["labels"][scored]),
+        "class_names": arrays["class_names"][classes],
+        "fold": arrays[f"{rung}/fold"],
+        "groups": arrays["groups"][scored],
+        "probabilities": arrays[f"{rung}/{method}"],
+    }
+    return recorded.Run(info, picked)
+
+
 def step(arrays, before: str, after: str, method: str, metric: str) -> dict:
     """Return how much `metric` rises from one rung to another, and its interval."""
-    one, other = (recorded.on_rung({}, arrays, r, method) for r in (before, after))
+    one, other = (on_rung({}, arrays, r, method) for r in (before, after))
     return evaluation.paired_bootstrap(
         metric,
         one.labels.astype(int),

@@ -6,8 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from helpers import probes
+from helpers.datasets import thumbnails
 
+from . import probes
 from .real import RealData, features_of
 
 
@@ -32,12 +33,12 @@ class Seen:
 
     @cached_property
     def tiny(self) -> np.ndarray:
-        small = probes.thumbnails(self.real.data.images, self.plan["forest_side"])
+        small = thumbnails(self.real.data.images, self.plan["forest_side"])
         return small.reshape(len(small), -1)
 
     @cached_property
     def small(self) -> np.ndarray:
-        return probes.thumbnails(self.real.data.images, self.plan["copying_side"])
+        return thumbnails(self.real.data.images, self.plan["copying_side"])
 
     @cached_property
     def distances(self) -> np.ndarray:
@@ -52,7 +53,7 @@ class Seen:
 
     @cached_property
     def medium(self) -> np.ndarray:
-        return probes.thumbnails(self.real.data.images, self.plan["side"])
+        return thumbnails(self.real.data.images, self.plan["side"])
 
     @cached_property
     def orientations(self) -> np.ndarray:

@@ -16,7 +16,6 @@ from helpers.audit import (
     audit,
     in_training_too,
     manifest,
-    match,
     purity_and_completeness,
     signatures,
     similar_pairs,
@@ -24,6 +23,8 @@ from helpers.audit import (
 from helpers.audit.twins import MIRRORS, VIEWS
 from helpers.datasets import figshare
 
+from .benchmark import build
+from .patients import match
 from .real import PIXELS, real_images
 from .records import Experiment, info, sha256, write
 
@@ -42,7 +43,8 @@ def record(experiment: Experiment, look_again: bool) -> None:
     slices = figshare.load(figshare.root(), PIXELS)
     found = audit(real_images())
     matches = match(found.signatures, signatures(slices.images), slices)
-    manifest.write(manifest.build(found, matches), manifest.PATH)
+    rows = build(found, matches)
+    rows.to_csv(manifest.PATH, index=False, lineterminator="\n")
     pairs = similar_pairs(found.signatures, AT_LEAST)
     aligned = found.pairs[found.pairs["view"] == "aligned"]
     pairs = pd.concat([pairs, aligned[pairs.columns]], ignore_index=True)

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from helpers import config, densenet, evaluation
+from helpers import config, evaluation
 from helpers.config import SEED
 
 from .phantoms import PIXELS, phantoms
@@ -54,6 +54,8 @@ def fit(
 def features_of(images: np.ndarray, name: str) -> np.ndarray:
     """Return the bundled backbone's pooled features, float32 [n, 1024]."""
     import keras
+
+    from helpers import densenet
 
     model = densenet.backbone("bundled", PIXELS)
     pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(model.output)
@@ -115,6 +117,7 @@ def results(arrays: dict[str, np.ndarray]) -> dict:
 
 def make(experiment: Experiment, look_again: bool) -> None:
     """Fit the head, write it into data/weights with its hash, and record its score."""
+    from helpers import densenet
     from helpers.datasets import phantom
 
     started = time.perf_counter()

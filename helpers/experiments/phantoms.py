@@ -12,7 +12,9 @@ import numpy as np
 
 from helpers import config, evaluation
 from helpers.config import SEED
+from helpers.datasets import thumbnails
 
+from . import probes
 from .real import BOUNDARY, imagenet_backbone, imagenet_name
 from .records import Experiment, info, sha256, write
 
@@ -60,14 +62,12 @@ def predict(method: str, data: dict, name: str, seed: int) -> np.ndarray:
     """Return one method's class probabilities of the test slices, [test, k]."""
     from sklearn.ensemble import RandomForestClassifier
 
-    from helpers import probes
-
     images, labels = data["images"], data["labels"]
     train, test = data["train"], data["test"]
     if method == "colour mode":
         return probes.mode_probabilities(data["modes"], labels, train, test)
     if method == "copying":
-        small = probes.thumbnails(images, 32)
+        small = thumbnails(images, 32)
         near = probes.copied_from(small, train, test, mirrored=False)
         return np.eye(len(data["class_names"]))[labels[near]]
     numbers_of = {
@@ -75,7 +75,7 @@ def predict(method: str, data: dict, name: str, seed: int) -> np.ndarray:
         "histogram": lambda: np.stack(
             [np.bincount(i.ravel() // 8, minlength=32) for i in images]
         ),
-        "8x8 forest": lambda: probes.thumbnails(images, 8).reshape(len(images), -1),
+        "8x8 forest": lambda: thumbnails(images, 8).reshape(len(images), -1),
     }
     if method in numbers_of:
         numbers = numbers_of[method]()

@@ -12,7 +12,7 @@ from helpers.config import CourseError
 from helpers.datasets import Dataset, load_dataset
 
 PIXELS = 224
-BOUNDARY = "pool4_pool"
+BOUNDARY = "pool4_pool"  # what follows is the last dense block: 2.16 of 7.04 million
 VALIDATION_SHARE = 0.1
 
 

@@ -31,6 +31,7 @@ from .records import (
     sha256,
     write,
 )
+from .score import TUMORS
 
 INNER_SHARE = 0.25  # of what candidates are compared on
 VALIDATION_SHARE = 0.1  # of each training part: for curves and calibration only
@@ -208,19 +209,42 @@ def run_recipe(experiment: Experiment, look_again: bool) -> None:
         patient = rows["patient"].fillna(-1).to_numpy(np.int32)[scored]
         arrays["groups"] = rows["series"].to_numpy(np.int32)[scored]
         arrays["patient"] = patient
-        tumors = recorded.tumors(recorded.Run(about, arrays))
-        about["primary"] = metrics_of(tumors) | {"num_scored": len(tumors.labels)}
+        known = tumors(recorded.Run(about, arrays))
+        about["primary"] = metrics_of(known) | {"num_scored": len(known.labels)}
         about["primary"]["per_fold"] = [
             [
                 evaluation.macro_f1(
-                    tumors.labels[tumors.fold == number],
-                    one[tumors.fold == number].argmax(axis=1),
+                    known.labels[known.fold == number],
+                    one[known.fold == number].argmax(axis=1),
                 )
                 for number in range(len(parts))
             ]
-            for one in tumors.probabilities
+            for one in known.probabilities
         ]
     write(about, **arrays)
+
+
+def tumors(run: recorded.Run) -> recorded.Run:
+    """Return a run's tumor images of known patients, with the three tumor classes.
+
+    Probabilities are divided by the sum of the three: they say which tumor class it is,
+    given that it is one of them. Groups are patients, so intervals draw them whole. For
+    runs that record `patient` [n], negative where it is not known.
+    """
+    columns = [run.class_names.index(name) for name in TUMORS]
+    patient = run.arrays["patient"]
+    rows = np.isin(run.labels, columns) & (patient >= 0)
+    return recorded.Run(
+        run.info,
+        {
+            "filenames": run.filenames[rows],
+            "labels": np.searchsorted(columns, run.labels[rows]),
+            "class_names": np.array(TUMORS),
+            "fold": run.fold[rows],
+            "groups": patient[rows],
+            "probabilities": run.probabilities[:, rows][..., columns],
+        },
+    )
 
 
 def _score_piece(real: RealData, part: Part, plan: dict, seed: int, path: Path) -> None:

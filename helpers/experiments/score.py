@@ -19,6 +19,7 @@ from helpers import audit, evaluation, recorded
 from helpers.audit import manifest
 from helpers.config import CourseError
 
+from .ladder import on_rung
 from .records import sha256
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
@@ -321,7 +322,8 @@ def measure(task: Task, probabilities: np.ndarray) -> dict:
 def recorded_run(name: str) -> recorded.Run:
     """Return a recorded run: by its name, or as RECORD/RUNG/METHOD of a ladder."""
     record, *place = name.split("/")
-    return recorded.rung(record, *place) if place else recorded.load(record)
+    run = recorded.load(record)
+    return on_rung(run.info, run.arrays, *place) if place else run
 
 
 def baseline(name: str, task: Task) -> np.ndarray:

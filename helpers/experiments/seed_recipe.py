@@ -13,6 +13,7 @@ import numpy as np
 from helpers import config
 from helpers.audit import manifest
 from helpers.config import SEED
+from helpers.datasets import thumbnails
 
 from .real import RealData, imagenet_backbone, imagenet_name, load_real
 from .records import (
@@ -175,14 +176,12 @@ def rehearse(experiment: Experiment) -> None:
 
     import keras
 
-    from helpers import probes
-
     plan, _ = committed_plan(experiment.name)
     real, precision = load_real(), _precision(plan["chosen"])
     some = np.random.default_rng(SEED).permutation(real.fit)
     few, pixels = REHEARSAL["images"], REHEARSAL["pixels"]
     rows = some[: few + REHEARSAL["scored"]]
-    images = probes.thumbnails(real.data.images[rows], pixels).astype(np.uint8)
+    images = thumbnails(real.data.images[rows], pixels).astype(np.uint8)
     chosen = plan["chosen"] | {"num_epochs": REHEARSAL["num_epochs"]}
     keras.utils.set_random_seed(SEED)
     model = build(imagenet_backbone(pixels), chosen, len(real.data.class_names))

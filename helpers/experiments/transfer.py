@@ -14,6 +14,7 @@ import numpy as np
 
 from helpers import config, evaluation, recorded
 from helpers.audit import manifest
+from helpers.datasets import thumbnails
 
 from .records import (
     PLANS,
@@ -210,9 +211,7 @@ def small_network():
 
 def fit_scratch(slices: Slices, seen: dict, backbone: str) -> Fit:
     """Return what trains the small network from random weights, all of it."""
-    from helpers import probes
-
-    small = probes.thumbnails(slices.images, SCRATCH_PIXELS).astype(np.uint8)
+    small = thumbnails(slices.images, SCRATCH_PIXELS).astype(np.uint8)
     model = small_network()
 
     def start(rows: np.ndarray, seed: int, plan: dict):

@@ -6,7 +6,6 @@ not where they are.
 """
 
 import numpy as np
-from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import NearestNeighbors
 
@@ -15,15 +14,6 @@ from helpers.config import SEED
 EDGE = 6  # pixels of 224 at each side that count as border
 CORNER = 24  # side of the squares in the corners, in pixels of 224
 DARK = 16  # grey value below which a pixel counts as background
-
-
-def thumbnails(images: np.ndarray, side: int) -> np.ndarray:
-    """Shrink images uint8 [n, h, w] to float32 [n, side, side], by averaging boxes."""
-    small = [
-        Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
-        for image in images
-    ]
-    return np.stack(small).astype(np.float32)
 
 
 def copied_from(

@@ -1,0 +1,107 @@
+"""The benchmark's manifest, made from an audit and from figshare's patients."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from helpers.audit import Audit, joined
+from helpers.audit.manifest import BOX, NUM_FOLDS, WHOLE, fingerprint
+from helpers.config import CourseError
+
+COLUMNS = (
+    *("filename", "class", "split", "fingerprint", "group", "series", "patient"),
+    *("figshare_index", "mirrored", *BOX, "source", "conflict", "fold", "keep"),
+)
+# Files of version 1 that were not among the images audited: nothing is known of them.
+NOT_AUDITED = tuple(f"Training/notumor/Tr-no_{n}.jpg" for n in (1011, 1012, 1019, 1020))
+
+
+def build(found: Audit, matches: pd.DataFrame) -> pd.DataFrame:
+    """Return the manifest's rows, by filename; `matches` from `patients.match`.
+
+    A slice is in conflict when its group holds several classes ("files"), or figshare
+    gives it another class than its folder ("figshare"). `keep` is 1 for the first file
+    of each group without conflict. Folds keep series and patients whole, and are
+    balanced on one file a group.
+    """
+    files = found.files
+    table = pd.concat([files, matches.reset_index(drop=True)], axis=1)
+    patient = table["patient"].fillna(-1).to_numpy(int)
+    together = joined(files["group"], files["series"], patient)
+    first = files["first"].to_numpy(bool)
+    fold_of = pd.Series(
+        folds(
+            found.data.labels[first],
+            together[first],
+            files.loc[first, "digest"],
+            NUM_FOLDS,
+        ),
+        index=together[first],
+    )
+    fold_of = fold_of[~fold_of.index.duplicated()]
+    disagrees = table["patient"].notna() & (table["figshare_class"] != table["class"])
+    disagrees = disagrees.groupby(table["group"]).transform("any")
+    conflict = np.where(disagrees, "figshare", "")
+    conflict = np.where(files["conflict"], "files", conflict)
+    rows = pd.DataFrame(
+        {
+            "filename": table["file"],
+            "class": table["class"],
+            "split": table["split"],
+            "fingerprint": [fingerprint(image) for image in found.data.images],
+            "group": table["group"],
+            "series": table["series"],
+            "patient": table["patient"],
+            "figshare_index": table["figshare_index"],
+            "mirrored": pd.array(
+                table["mirror"].map({"left-right": 1, "none": 0}), "Int64"
+            ),
+            **{name: table[name].astype("Float64").round(4) for name in BOX},
+            "source": found.data.table["source"].to_numpy(),
+            "conflict": conflict,
+            "fold": fold_of.loc[together].to_numpy(),
+            "keep": (first & (conflict == "")).astype(int),
+        }
+    )
+    missing = pd.DataFrame({"filename": NOT_AUDITED})
+    missing = missing[~missing["filename"].isin(rows["filename"])]
+    missing["split"] = missing["filename"].str.split("/").str[0]
+    missing["class"] = missing["filename"].str.split("/").str[1]
+    missing["source"], missing["keep"] = "not audited", 0
+    rows = pd.concat([rows, missing]).sort_values("filename", ignore_index=True)
+    return rows.astype(dict.fromkeys(WHOLE, "Int64"))[list(COLUMNS)]
+
+
+def folds(
+    labels: np.ndarray, together: np.ndarray, keys: Sequence[str], num_folds: int = 5
+) -> np.ndarray:
+    """Deal the images to folds, 0 to `num_folds` - 1; returns int64 [n].
+
+    `labels` int [n]; `together` int [n]: images that share a number share a fold;
+    `keys` str [n]: a digest of each image's content, which alone decides the order of
+    dealing, so that the same images in any order get the same folds. Class-balanced as
+    far as `together` allows. Raises `CourseError` when there are fewer units than
+    folds, or fewer images in every class. Method: scikit-learn's
+    `StratifiedGroupKFold`, not shuffled.
+    """
+    labels, keys = np.asarray(labels), np.asarray(keys)
+    units, names = pd.factorize(np.asarray(together))
+    largest_class = np.unique(labels, return_counts=True)[1].max(initial=0)
+    if min(len(names), largest_class) < num_folds:
+        raise CourseError(
+            f"{len(names)} units and at most {largest_class} images a class cannot "
+            f"fill {num_folds} folds; use more images or fewer folds."
+        )
+    first_key = pd.Series(keys).groupby(units).min()
+    rank = first_key.rank(method="first").to_numpy()[units]
+    fold = np.empty(len(labels), np.int64)
+    with warnings.catch_warnings():
+        # A class in fewer images than folds is missing from some of them: no surprise.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        parts = StratifiedGroupKFold(num_folds).split(labels, labels, rank)
+        for number, (_, part) in enumerate(parts):
+            fold[part] = number
+    return fold
