@@ -62,8 +62,9 @@ def train(
 ) -> dict[str, list[float]]:
     """Train, and go back to the epoch that did best on what is scored: its own way.
 
-    `path`: the checkpoint; training that was cut off goes on. A plan that had to be
-    stopped for time says after how many epochs (`stopped_after`). Returns the history.
+    `path`: the checkpoint; training that was cut off goes on. Where a plan had to be
+    stopped for time, it says after how many epochs (`stopped_after`). Returns the
+    history.
     """
     from helpers import training
     from helpers.batches import ImageBatches
@@ -107,7 +108,8 @@ def run_seed_recipe(experiment: Experiment, look_again: bool) -> None:
 
     plan, plan_sha256 = committed_plan(experiment.name)
     looks = next_look(experiment.name, look_again)
-    real, chosen, precision = load_real(), plan["chosen"], _precision(plan["chosen"])
+    real, chosen = load_real(), plan["chosen"] | plan["carried_out"]
+    precision = _precision(chosen)
     splits = _splits(real, plan)
     found = []
     for seed in plan["seeds"]:
@@ -155,6 +157,7 @@ def _record(
         "manifest_sha256": None if official else sha256(manifest.PATH.read_text()),
         "plan_sha256": plan_sha256,
         "plan": plan["chosen"],
+        "carried_out": plan["carried_out"],
         "looks": looks,
         "precision": precision,
         "seeds": plan["seeds"],
@@ -177,7 +180,7 @@ def rehearse(experiment: Experiment) -> None:
     import keras
 
     plan, _ = committed_plan(experiment.name)
-    real, precision = load_real(), _precision(plan["chosen"])
+    real, precision = load_real(), _precision(plan["carried_out"])
     some = np.random.default_rng(SEED).permutation(real.fit)
     few, pixels = REHEARSAL["images"], REHEARSAL["pixels"]
     rows = some[: few + REHEARSAL["scored"]]
