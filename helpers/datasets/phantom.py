@@ -161,7 +161,9 @@ def _moves(points: np.ndarray, waves: np.ndarray) -> np.ndarray:
     start = np.exp(1j * (vectors @ origin + phases))[:, None] * drifts
     # Not `@`: for products this small, a library's threads cost more than they give.
     weighted = start[:, :, None] * along[:, None, :]
-    return np.einsum("kcy,kx->cyx", weighted, across).imag
+    # The imaginary part alone, as a sum of two real products, takes 40 % of the time.
+    down = np.concatenate([weighted.real, weighted.imag])
+    return np.einsum("kcy,kx->cyx", down, np.concatenate([across.imag, across.real]))
 
 
 def _origin_of(target: np.ndarray, warp: np.ndarray, scale: np.ndarray) -> np.ndarray:
