@@ -104,6 +104,8 @@ VESSELS = (
 LOW = np.array([-99, -138, -150])  # the corner of the padded grid, in mm
 STEP = 2  # its spacing, in mm
 SHAPE = (100, 132, 136)
+# No structure, and no cell of the grid in which one is painted, reaches this z, in mm.
+TOP = max(z + rise for _, (_, _, z), (_, _, rise) in STRUCTURES) + 3 * STEP
 
 
 @dataclass(frozen=True)
@@ -278,5 +280,4 @@ def quick_texture_at(head: Head, points: np.ndarray, grain, shift) -> np.ndarray
 
 
 def _column(vector, points: np.ndarray) -> np.ndarray:
-    vector = np.broadcast_to(np.asarray(vector, np.float32), 3)
-    return vector.reshape(3, *[1] * (points.ndim - 1))
+    return np.asarray(vector, np.float32).reshape(-1, *[1] * (points.ndim - 1))

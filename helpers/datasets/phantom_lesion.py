@@ -208,8 +208,9 @@ def add_lesion(head, lesion, image, points, depth, white, site, soft):
     at points [3, m]; site: 0 or 1; soft: mm over which edges blur.
     """
     away = points - lesion.centre[:, None].astype(np.float32)
-    near = np.sqrt((away * away).sum(0)) < 2.6 * lesion.radii.max() + 2
-    points, depth, white = points[:, near], depth[near], white[near]
+    reach = 2.6 * lesion.radii.max() + 2
+    near = np.flatnonzero(np.sqrt((away * away).sum(0)) < reach)
+    points, depth, white = points.take(near, 1), depth[near], white[near]
     radius = own_radius(head, lesion, points)
     size = lesion.radii.mean()
     local = image[near]
@@ -223,9 +224,14 @@ def add_lesion(head, lesion, image, points, depth, white, site, soft):
         tail = np.clip(0.5 - (np.abs(depth) - lesion.tail) / soft, 0, 1)
         tail *= np.clip((1.8 - radius) * 3, 0, 1)
         local += tail * (lesion.shell[site] - local)
-    patches = texture_at(head, points, size / 7, lesion.shift + 20)
     body = np.clip(0.5 - (radius - 1) * size / max(soft, lesion.edge), 0, 1)
     body *= np.clip(0.5 - (depth - lesion.beyond) / soft, 0, 1)
+    image, mask = image.copy(), np.zeros(image.shape, bool)
+    image[near], mask[near] = local, body > 0.5
+
+    part = np.flatnonzero(body)  # a small part of what is near
+    points, radius, body = points.take(part, 1), radius[part], body[part]
+    patches = texture_at(head, points, size / 7, lesion.shift + 20)
     inner = lesion.shell[site] + 0.03 * texture_at(head, points, 1.6, lesion.shift)
     faint = np.clip(0.5 * lesion.uneven * (0.4 + patches), 0, 0.8)
     inner += faint * ((0.30, 0.60)[site] - inner)
@@ -233,8 +239,6 @@ def add_lesion(head, lesion, image, points, depth, white, site, soft):
         rim = lesion.rim * (1 + 0.8 * lesion.uneven * patches)
         core = np.clip(0.5 - (radius - 1 + rim) * size / soft, 0, 1)
         inner += core * (lesion.core[site] - inner)
-    local += body * (inner - local)
-
-    image, mask = image.copy(), np.zeros(image.shape, bool)
-    image[near], mask[near] = local, body > 0.5
+    where = near[part]
+    image[where] += body * (inner - image[where])
     return image, mask

@@ -109,11 +109,13 @@ def acquire(scan: Scan, signal: np.ndarray, rng: np.random.Generator) -> np.ndar
     image = np.sqrt((image + real) ** 2 + imaginary**2)
     stored = np.minimum(image * np.float32(4095 / scan.white), 4095).astype(np.uint16)
     window = np.round(255 * (np.arange(4096) / 4095) ** scan.gamma).astype(np.uint8)
-    picture = Image.fromarray(window[stored])
+    shown = window[stored]
     if scan.banner:
+        picture = Image.fromarray(shown)
         pen = ImageDraw.Draw(picture)
         pen.text((2, 1), scan.banner, fill=200, font_size=max(pixels // 14, 6))
-    return np.asarray(picture)
+        shown = np.asarray(picture)
+    return shown
 
 
 def encode(image: np.ndarray, quality: int) -> tuple[np.ndarray, int]:
