@@ -91,13 +91,12 @@ def phantom_classifier() -> keras.Model:
     """
     with np.load(_checked(CLASSIFIER_FILE)) as file:
         kernel, bias, pixels = file["kernel"], file["bias"], int(file["pixels"])
-    model = backbone("bundled", pixels)
-    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(model.output)
-    head = keras.layers.Dense(len(bias), activation="softmax", name="head")
-    network = keras.Model(model.input, head(pooled))
+    frozen, layers = backbone("bundled", pixels), keras.layers
+    inputs = keras.Input(frozen.output_shape[1:])
+    head = layers.Dense(len(bias), activation="softmax", name="head")
+    tail = keras.Model(inputs, head(layers.GlobalAveragePooling2D()(inputs)))
     head.set_weights([kernel, bias])
-    grey = keras.Input((pixels, pixels), dtype="uint8", name="grey")
-    return keras.Model(grey, network(batches.preprocess(grey)))
+    return join(frozen, tail)
 
 
 def split_at(model: keras.Model, layer_name: str) -> tuple[keras.Model, keras.Model]:

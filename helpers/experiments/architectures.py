@@ -15,7 +15,15 @@ import numpy as np
 from helpers import evaluation
 from helpers.config import SEED, cache_dir
 
-from .records import Experiment, committed_plan, info, next_look, sha256, write
+from .records import (
+    Experiment,
+    committed_plan,
+    describe_phantoms,
+    info,
+    next_look,
+    sha256,
+    write,
+)
 
 FAMILIES = ("plain", "residual", "dense")
 STAGES = 3  # maps of a quarter, an eighth and a sixteenth of the image's side
@@ -176,7 +184,6 @@ def run_architectures(experiment: Experiment, look_again: bool) -> None:
     The rate is chosen at the smallest width by log loss, with the first seed. Then
     every family is trained at every width with every seed, and scored once.
     """
-    from helpers.datasets import phantom
 
     plan, plan_sha256 = committed_plan(experiment.name)
     chosen, seeds = plan["chosen"], plan["seeds"]
@@ -208,12 +215,11 @@ def run_architectures(experiment: Experiment, look_again: bool) -> None:
         )
     about = info(
         experiment,
-        {
-            "name": f"phantom {phantom.VERSION}",
-            "copy": f"{len(test)} synthetic slices of {chosen['pixels']} px, "
+        describe_phantoms(
+            f"{len(test)} synthetic slices of {chosen['pixels']} px, "
             f"{data['patients'].max() + 1} virtual patients, twins left out",
-            "fingerprint": data["fingerprint"],
-        },
+            data["fingerprint"],
+        ),
         protocol=experiment.summary,
         wall_seconds=time.perf_counter() - started,
         weights="none",

@@ -17,6 +17,7 @@ from .real import BOUNDARY, manifest_rows
 from .records import (
     Experiment,
     committed_plan,
+    describe_phantoms,
     info,
     next_look,
     sha256,
@@ -272,7 +273,6 @@ def record_curves(experiment: Experiment, look_again: bool) -> None:
     patients; the validation patients are then scored with every seed.
     """
     from helpers import audit
-    from helpers.datasets import phantom
 
     started = time.perf_counter()
     data = load_dataset("phantom", pixels=PROBE_PIXELS)
@@ -302,11 +302,9 @@ def record_curves(experiment: Experiment, look_again: bool) -> None:
     names = {"none": "random", "bundled": "bundled"}
     about = info(
         experiment,
-        {
-            "name": f"phantom {phantom.VERSION}",
-            "copy": f"{len(data)} synthetic slices of {PROBE_PIXELS} px",
-            "fingerprint": data.fingerprint,
-        },
+        describe_phantoms(
+            f"{len(data)} synthetic slices of {PROBE_PIXELS} px", data.fingerprint
+        ),
         protocol=experiment.summary,
         wall_seconds=time.perf_counter() - started,
         weights="bundled and random",

@@ -14,7 +14,7 @@ from helpers import config, evaluation
 from helpers.config import SEED
 
 from .phantoms import PIXELS, phantoms
-from .records import Experiment, info, write
+from .records import Experiment, describe_phantoms, info, write
 
 FITTED_SEED = SEED + 1  # the virtual patients that it learns from
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)  # candidates for C
@@ -118,7 +118,6 @@ def results(arrays: dict[str, np.ndarray]) -> dict:
 def make(experiment: Experiment, look_again: bool) -> None:
     """Fit the head, write it into data/weights with its hash, and record its score."""
     from helpers import densenet
-    from helpers.datasets import phantom
 
     started = time.perf_counter()
     known, new = phantoms(FITTED_SEED, False), phantoms(SEED, False)
@@ -143,12 +142,11 @@ def make(experiment: Experiment, look_again: bool) -> None:
     digest = hashlib.sha256(known["images"].tobytes() + new["images"].tobytes())
     about = info(
         experiment,
-        {
-            "name": f"phantom {phantom.VERSION}",
-            "copy": f"{len(known['labels'])} synthetic slices of {PIXELS} px to fit, "
+        describe_phantoms(
+            f"{len(known['labels'])} synthetic slices of {PIXELS} px to fit, "
             f"{len(test)} of other virtual patients to score, planted twins left out",
-            "fingerprint": digest.hexdigest(),
-        },
+            digest.hexdigest(),
+        ),
         protocol=experiment.summary,
         wall_seconds=time.perf_counter() - started,
         weights="bundled",

@@ -16,7 +16,7 @@ from helpers.datasets import thumbnails
 
 from . import probes
 from .real import BOUNDARY, imagenet_backbone, imagenet_name
-from .records import Experiment, info, sha256, write
+from .records import Experiment, describe_phantoms, info, sha256, write
 
 NUM_SLICES, PIXELS = 2000, 96  # as the default set in the quick profile
 NUM_TREES = 300
@@ -159,8 +159,6 @@ def record(experiment: Experiment, look_again: bool) -> None:
     Without a weights file (BRAIN_MRI_WEIGHTS), what needs no network. There are no real
     test images, so looks are not counted.
     """
-    from helpers.datasets import phantom
-
     started = time.perf_counter()
     networks = config.weights_setting() not in ("auto", "none")
     methods = METHODS if networks else METHODS[:NUM_PLAIN]
@@ -194,12 +192,11 @@ def record(experiment: Experiment, look_again: bool) -> None:
     joined = {key: np.concatenate(values) for key, values in arrays.items()}
     about = info(
         experiment,
-        {
-            "name": f"phantom {phantom.VERSION}",
-            "copy": f"{NUM_SLICES} synthetic slices of {PIXELS} px from each of "
+        describe_phantoms(
+            f"{NUM_SLICES} synthetic slices of {PIXELS} px from each of "
             f"{len(experiment.seeds)} seeds, planted twins left out",
-            "fingerprint": digest.hexdigest(),
-        },
+            digest.hexdigest(),
+        ),
         protocol=experiment.summary,
         wall_seconds=time.perf_counter() - started,
         weights=imagenet_name() if networks else "none",

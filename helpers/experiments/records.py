@@ -251,6 +251,14 @@ def describe(real: RealData) -> dict:
     }
 
 
+def describe_phantoms(copy: str, fingerprint: str) -> dict:
+    """Return how a record names synthetic slices; `copy` says how many, and which."""
+    from helpers.datasets import phantom
+
+    name = f"phantom {phantom.VERSION}"
+    return {"name": name, "copy": copy, "fingerprint": fingerprint}
+
+
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in ("keras", "tensorflow-cpu", "tensorflow", "jax", "numpy"):
