@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import config
+from helpers import config, recorded
 from helpers.audit import manifest
 from helpers.config import SEED
 from helpers.datasets import thumbnails
@@ -101,77 +101,142 @@ def _splits(real: RealData, plan: dict) -> dict[int, tuple[np.ndarray, np.ndarra
 
 
 def run_seed_recipe(experiment: Experiment, look_again: bool) -> None:
-    """Carry out the committed plan, a piece a seed and fold, and record it."""
-    import keras
+    """Carry out the committed plan, and record it fold by fold.
 
-    from helpers import densenet
-
+    What the record holds already is kept if it was made with the same plan from the
+    same images; so folds and seeds can be added to a plan. With `look_again` all is
+    trained and scored once more.
+    """
     plan, plan_sha256 = committed_plan(experiment.name)
-    looks = next_look(experiment.name, look_again)
     real, chosen = load_real(), plan["chosen"] | plan["carried_out"]
     precision = _precision(chosen)
     splits = _splits(real, plan)
-    found = []
-    for seed in plan["seeds"]:
-        for number, (fit, score) in splits.items():
-            label = f"{experiment.name}-{plan_sha256[:12]}-seed{seed}-fold{number}"
-            path = config.cache_dir() / "pieces" / f"{label}.npz"
-            if not path.exists():
-                started = time.perf_counter()
-                keras.utils.set_random_seed(seed)
-                model = build(imagenet_backbone(), chosen, len(real.data.class_names))
-                checkpoint = config.cache_dir() / "checkpoints" / f"{label}.npz"
-                if checkpoint.exists():  # nobody timed what came before the cut
-                    started = np.nan
-                images, labels = real.data.images, real.labels
-                history = train(
-                    model, images, labels, fit, score, chosen, seed, checkpoint
-                )
-                arrays = {
-                    "probabilities": model.predict(images[score], verbose=0),
-                    "seconds": time.perf_counter() - started,
-                    "history": json.dumps(history),
-                }
-                with densenet.whole_file(path) as file:
-                    np.savez(file, **arrays)
-            with np.load(path) as file:
-                found.append(dict(file))
-    _record(experiment, real, plan, plan_sha256, looks, splits, found, precision)
+    about = _about(experiment, real, plan) | {
+        "plan_sha256": plan_sha256,
+        "precision": precision,
+    }
+    kept = {} if look_again else recorded_pieces(about, splits)
+    missing = [
+        (fold, seed)
+        for fold in splits
+        for seed in plan["seeds"]
+        if (fold, seed) not in kept
+    ]
+    if kept and missing:  # what is missing was never looked at
+        about["looks"] = recorded.info(experiment.name)["looks"]
+    else:
+        about["looks"] = next_look(experiment.name, look_again)
+    pieces = dict(kept)
+    for fold, seed in missing:
+        pieces[fold, seed] = _piece(about, real, chosen, fold, seed, *splits[fold])
+        whole = {k for k in splits if all((k, s) in pieces for s in plan["seeds"])}
+        if fold in whole and whole >= {k for k, _ in kept}:
+            found = [pieces[k, s] for k in splits if k in whole for s in plan["seeds"]]
+            _record(about, real, {k: splits[k] for k in splits if k in whole}, found)
 
 
-def _record(
-    experiment, real, plan, plan_sha256, looks, splits, found, precision
-) -> None:
-    num_seeds = len(plan["seeds"])
-    scored = np.concatenate([score for _, score in splits.values()])
-    fold = np.repeat(list(splits), [len(score) for _, score in splits.values()])
-    probabilities = np.concatenate([piece["probabilities"] for piece in found])
-    probabilities = probabilities.reshape(num_seeds, len(scored), -1)
-    official = plan["split"] == "official"
-    seconds = sum(float(piece["seconds"]) for piece in found)
+def _about(experiment: Experiment, real: RealData, plan: dict) -> dict:
     about = info(
         experiment,
         describe(real),
         protocol=experiment.summary,
-        wall_seconds=seconds,
+        wall_seconds=0,
         weights=imagenet_name(),
     )
-    about |= {
-        "wall_seconds": None if np.isnan(seconds) else about["wall_seconds"],
+    official = plan["split"] == "official"
+    return about | {
         "manifest_sha256": None if official else sha256(manifest.PATH.read_text()),
-        "plan_sha256": plan_sha256,
         "plan": plan["chosen"],
         "carried_out": plan["carried_out"],
-        "looks": looks,
-        "precision": precision,
         "seeds": plan["seeds"],
+    }
+
+
+# A piece of a record stands for all of it if these are what they were.
+SAME = ("dataset", "manifest_sha256", "protocol", "weights", "plan", "carried_out")
+
+
+def recorded_pieces(about: dict, splits: dict) -> dict[tuple[int, int], dict]:
+    """Return what is recorded already, by (fold, seed); nothing of another plan's.
+
+    `about`: what would be recorded now; `splits`: by fold, (fitted, scored) rows.
+    """
+    path = recorded.FOLDER / f"{about['name']}.json"
+    if not path.exists():
+        return {}
+    run = recorded.load(about["name"])
+    if any(run.info[name] != about[name] for name in (*SAME, "precision")):
+        return {}
+    found = {}
+    for piece, history in zip(run.info["pieces"], run.info["history"], strict=True):
+        fold, seed = piece["fold"], piece["seed"]
+        if fold in splits and seed in about["seeds"]:
+            said = run.arrays["probabilities"][run.info["seeds"].index(seed)]
+            found[fold, seed] = piece | {
+                "probabilities": said[run.arrays["fold"] == fold],
+                "history": history,
+            }
+    return found
+
+
+def _piece(about, real: RealData, chosen: dict, fold, seed, fit, score) -> dict:
+    """Train and score one fold with one seed, or go on where that was cut off."""
+    import keras
+
+    from helpers import densenet
+
+    label = f"{about['name']}-{about['plan_sha256'][:12]}-seed{seed}-fold{fold}"
+    path = config.cache_dir() / "pieces" / f"{label}.npz"
+    if not path.exists():
+        print(f"{about['name']}: fold {fold}, seed {seed}", flush=True)
+        started = time.perf_counter()
+        keras.utils.set_random_seed(seed)
+        model = build(imagenet_backbone(), chosen, len(real.data.class_names))
+        checkpoint = config.cache_dir() / "checkpoints" / f"{label}.npz"
+        if checkpoint.exists():  # nobody timed what came before the cut
+            started = np.nan
+        images, labels = real.data.images, real.labels
+        history = train(model, images, labels, fit, score, chosen, seed, checkpoint)
+        arrays = {
+            "probabilities": model.predict(images[score], verbose=0),
+            "seconds": time.perf_counter() - started,
+            "history": json.dumps(history),
+        }
+        with densenet.whole_file(path) as file:
+            np.savez(file, **arrays)
+    with np.load(path) as file:
+        seconds = float(file["seconds"])
+        return {
+            "fold": fold,
+            "seed": seed,
+            "commit": about["commit"],
+            "recorded_on": about["recorded_on"],
+            "seconds": None if np.isnan(seconds) else round(seconds, 1),
+            "probabilities": file["probabilities"],
+            "history": json.loads(str(file["history"])),
+        }
+
+
+def _record(about: dict, real: RealData, splits: dict, found: list[dict]) -> None:
+    """Write the record of some folds: all that were scored so far."""
+    scored = np.concatenate([score for _, score in splits.values()])
+    fold = np.repeat(list(splits), [len(score) for _, score in splits.values()])
+    probabilities = [
+        np.concatenate([p["probabilities"] for p in found if p["seed"] == seed])
+        for seed in about["seeds"]
+    ]
+    seconds = [piece["seconds"] for piece in found]
+    names = ("fold", "seed", "commit", "recorded_on", "seconds")
+    about = about | {
+        "wall_seconds": None if None in seconds else round(sum(seconds), 1),
+        "pieces": [{name: piece[name] for name in names} for piece in found],
         "num_fit": int(np.mean([len(fit) for fit, _ in splits.values()]).round()),
         "num_val": 0,
         "num_scored": len(scored),
-        "history": [json.loads(str(piece["history"])) for piece in found],
+        "history": [piece["history"] for piece in found],
     }
     arrays = scored_arrays(real, scored, fold, probabilities)
-    if not official:
+    if about["manifest_sha256"]:
         arrays["groups"] = real.rows["series"].to_numpy(np.int32)[scored]
         arrays["patient"] = real.rows["patient"].fillna(-1).to_numpy(np.int32)[scored]
     write(about, **arrays)
