@@ -1,6 +1,8 @@
 """Our recipe, the seed tutorial's and the ablations: what they learn from and score."""
 
+import json
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from helpers import recorded
 from helpers.audit import manifest
+from helpers.config import CourseError
 from helpers.experiments import ablations, parts, recipe, seed_recipe
 from helpers.plan import Plan, Stage
 
@@ -221,3 +224,147 @@ def test_a_recipe_is_carried_out_on_a_part_and_only_watches_the_rest(
     np.testing.assert_array_equal(one, again)  # the second only loads
     other = recipe.carry_out(plan, real, part, 2).predict(val)
     assert np.abs(one - other).max() > 1e-3
+
+
+def test_the_time_is_taken_from_an_empty_cache_and_the_readers_is_left_alone(
+    tmp_path, monkeypatch
+):
+    import os
+
+    from small_network import SIDE, images_and_labels, small_backbone
+
+    from helpers import training
+    from helpers.experiments import recipe_time
+
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "mine").touch()
+    monkeypatch.setenv("BRAIN_MRI_CACHE", str(home))
+    monkeypatch.setattr(recorded, "FOLDER", tmp_path / "recorded")
+    caches = []
+
+    def small(plan, *arguments, **named):
+        there = Path(os.environ["BRAIN_MRI_CACHE"])
+        assert there.parent == home
+        caches.append(sorted(p.name for p in there.iterdir()))
+        return training_fit_plan(plan, *arguments, build=small_backbone, **named)
+
+    training_fit_plan = training.fit_plan
+    monkeypatch.setattr(training, "fit_plan", small)
+    images, labels = images_and_labels()
+    rows = np.arange(60)
+    real = SimpleNamespace(
+        data=SimpleNamespace(images=images),
+        labels=labels,
+        rows=pd.DataFrame({"group": rows}),
+    )
+    plan = Plan((Stage("head", "backbone", 2, 1e-2),), pixels=SIDE, batch_size=4)
+    for module in (recipe, recipe_time):
+        monkeypatch.setattr(module, "imagenet_name", lambda: "imagenet")
+    monkeypatch.setattr(recipe_time, "load_real", lambda: real)
+    monkeypatch.setattr(
+        recipe_time, "committed_plan", lambda name: ({"chosen": plan.as_dict()}, "abc")
+    )
+    part = parts.Part(rows[:40], rows[:40], rows[40:], rows[40:])
+    monkeypatch.setattr(recipe_time, "fold_part", lambda real, number: part)
+    described = {"name": "real", "copy": "few", "fingerprint": "1"}
+    monkeypatch.setattr(recipe_time, "describe", lambda real: described)
+    (experiment,) = recipe_time.EXPERIMENTS
+    experiment.run(experiment, False)
+    assert caches == [[], ["activations"]]
+    assert [p.name for p in home.iterdir()] == ["mine"]
+    assert os.environ["BRAIN_MRI_CACHE"] == str(home)
+    told = recorded.load("recipe-time")
+    assert told.info["seconds"].keys() == {"cold", "warm"}
+    np.testing.assert_array_equal(*told.arrays["losses"])  # trained anew, alike
+
+
+def _folds_of_a_record(tmp_path, monkeypatch, seeds=(0,)):
+    """Record fold 0 of a tiny plan; return what `recorded_pieces` is asked with."""
+    monkeypatch.setattr(recorded, "FOLDER", tmp_path)
+    rows = pd.DataFrame(
+        {"keep": 1, "fold": [0, 0, 1, 1], "series": [1, 2, 3, 4], "patient": 7.0}
+    )
+    table = pd.DataFrame({"file": [f"Training/a/{n}.jpg" for n in range(4)]})
+    real = SimpleNamespace(
+        rows=rows,
+        labels=np.array([0, 1, 0, 1]),
+        data=SimpleNamespace(table=table, class_names=("a", "b")),
+    )
+    splits = seed_recipe._splits(real, {"split": "twin-free", "folds": [0, 1]})
+    about = dict.fromkeys(seed_recipe.SAME, "same") | {
+        "name": "tiny",
+        "manifest_sha256": "1",
+        "precision": "float32",
+        "seeds": list(seeds),
+    }
+    piece = {
+        "fold": 0,
+        "seed": 0,
+        "commit": "abc",
+        "recorded_on": "2026-11-30",
+        "seconds": 3.0,
+        "probabilities": np.array([[0.75, 0.25], [0.5, 0.5]], np.float32),
+        "history": {"loss": [1.0]},
+    }
+    seed_recipe._record(about | {"seeds": [0]}, real, {0: splits[0]}, [piece])
+    return about, splits, piece
+
+
+def test_a_fold_that_is_recorded_is_kept_as_it_is(tmp_path, monkeypatch):
+    about, splits, piece = _folds_of_a_record(tmp_path, monkeypatch, seeds=(0, 1))
+    kept = seed_recipe.recorded_pieces(about, splits)
+    assert kept.keys() == {(0, 0)}
+    said = kept[0, 0].pop("probabilities")
+    np.testing.assert_array_equal(said, piece.pop("probabilities"))
+    assert kept[0, 0] == piece
+
+
+@pytest.mark.parametrize("name", [*seed_recipe.SAME, "precision"])
+def test_a_fold_of_another_plan_or_other_images_is_not_kept(
+    name, tmp_path, monkeypatch
+):
+    about, splits, _ = _folds_of_a_record(tmp_path, monkeypatch)
+    assert seed_recipe.recorded_pieces(about, splits)
+    assert not seed_recipe.recorded_pieces(about | {name: "other"}, splits)
+
+
+@pytest.mark.parametrize("look_again", [False, True])
+def test_only_folds_that_are_missing_are_trained_unless_asked_to_look_again(
+    look_again, tmp_path, monkeypatch
+):
+    about, splits, piece = _folds_of_a_record(tmp_path, monkeypatch)
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"looks": 1}))
+    plan = {"chosen": {}, "carried_out": {}, "seeds": [0], "folds": [0, 1]}
+    monkeypatch.setattr(seed_recipe, "committed_plan", lambda name: (plan, "1"))
+    monkeypatch.setattr(seed_recipe, "_precision", lambda chosen: "float32")
+    monkeypatch.setattr(seed_recipe, "_splits", lambda real, plan: splits)
+    monkeypatch.setattr(seed_recipe, "_about", lambda *_: dict(about))
+    monkeypatch.setattr(seed_recipe, "load_real", lambda: None)
+    trained, written = [], []
+
+    def train(about, real, chosen, fold, seed, fit, score):
+        trained.append(fold)
+        return piece | {"fold": fold}
+
+    monkeypatch.setattr(seed_recipe, "_piece", train)
+    monkeypatch.setattr(
+        seed_recipe,
+        "_record",
+        lambda about, real, done, found: written.append(
+            (about["looks"], list(done), [p["fold"] for p in found])
+        ),
+    )
+    experiment = SimpleNamespace(name="tiny")
+    seed_recipe.run_seed_recipe(experiment, look_again)
+    if look_again:
+        assert trained == [0, 1]
+        assert written == [(2, [0], [0]), (2, [0, 1], [0, 1])]
+        return
+    assert trained == [1]
+    assert written == [(1, [0, 1], [0, 1])]
+    plan["folds"], splits = [0], {0: splits[0]}
+    monkeypatch.setattr(seed_recipe, "_splits", lambda real, plan: splits)
+    with pytest.raises(CourseError, match="add --look-again"):
+        seed_recipe.run_seed_recipe(experiment, False)

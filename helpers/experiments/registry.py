@@ -12,6 +12,7 @@ from . import (
     phantom_classifier,
     phantoms,
     recipe,
+    recipe_time,
     seed_recipe,
     transfer,
 )
@@ -31,6 +32,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         inside,
         backbone,
         recipe,
+        recipe_time,
         seed_recipe,
         ablations,
     )
