@@ -16,16 +16,16 @@ READERS = ("config", "recorded", "batches", "densenet", "training", "checkpoint"
 READERS += ("devices", "plan")
 READERS += tuple(f"datasets/{name}" for name in ("dataset", "folder", "kaggle", "ph*"))
 SOURCES = sorted([*ROOT.glob("helpers/**/*.py"), *ROOT.glob("tools/*.py")])
-# Said by make, the system, pip, Python, TensorFlow, JAX, CUDA, unzip and Colab.
+# Said by make, the system, uv, Python, TensorFlow, JAX, CUDA, git and Colab.
 FOREIGN = {
     "make: command not found",
     "No space left on device",
-    "No matching distribution found for tensorflow",
+    "has no wheels with a matching platform tag",
     "ModuleNotFoundError: No module named 'helpers'",
     "NameError: name 'data' is not defined",
     "OOM when allocating",
     "Cannot connect to GPU backend",
-    "unzip: cannot find or open course.zip",
+    "fatal: repository 'course' does not exist",
 }
 
 

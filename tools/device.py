@@ -1,5 +1,9 @@
 """Carry an experiment to a GPU machine that has no network, no git and no TensorFlow.
 
+On a GPU machine of your own you need none of this: run `python -m helpers.experiments`
+there. This is for the machines that the authors' workplace lends; the first program
+below belongs to that workplace and not to the course.
+
     python ../shared/tools/pack_for_device.py .device    # images and weights, 45 MiB
     python -m tools.device pack                          # what git knows, and Keras
     python3 -m tools.device run seed-recipe              # there; .device/ has travelled
