@@ -12,3 +12,4 @@ from .chapter06 import *  # noqa: F403
 from .chapter07 import *  # noqa: F403
 from .chapter08 import *  # noqa: F403
 from .chapter09 import *  # noqa: F403
+from .chapter10 import *  # noqa: F403
