@@ -352,6 +352,13 @@ def test_a_wrong_path_is_one_clear_error(tree, monkeypatch):
         load(tree / "Training")
 
 
+@pytest.mark.parametrize("file", ["766.mat", "cvind.mat"])
+def test_figshares_folder_is_recognised_and_its_variable_named(tmp_path, file):
+    (tmp_path / file).touch()
+    with pytest.raises(CourseError, match=r"figshare's slices.*BRAIN_MRI_FIGSHARE"):
+        folder.find_files(tmp_path)
+
+
 def test_an_empty_folder_is_one_clear_error(tmp_path):
     with pytest.raises(CourseError, match=r"no Training or Testing.*found nothing"):
         load(tmp_path)

@@ -244,4 +244,10 @@ def _what_is_there(root: Path, problem: str) -> str:
         if all((folder / split).is_dir() for split in ("Training", "Testing"))
     ]
     hint = f" Did you mean {meant[0]}?" if meant and meant[0] != root else ""
+    if "cvind.mat" in names or any(re.fullmatch(r"\d+\.mat", name) for name in names):
+        hint += (
+            " These look like figshare's slices, which have no split and no notumor: "
+            "no chapter runs on them. For the audit's record, name the folder in "
+            "BRAIN_MRI_FIGSHARE, and Kaggle's in BRAIN_MRI_DATA."
+        )
     return f"{root}: {problem}. Expected {LAYOUT}; found {holds or 'nothing'}.{hint}"
