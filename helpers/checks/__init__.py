@@ -13,3 +13,4 @@ from .chapter07 import *  # noqa: F403
 from .chapter08 import *  # noqa: F403
 from .chapter09 import *  # noqa: F403
 from .chapter10 import *  # noqa: F403
+from .chapter14 import *  # noqa: F403

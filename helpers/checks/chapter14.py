@@ -1,0 +1,136 @@
+"""Checks for chapter 14, Review a paper, then your own model."""
+
+from helpers import recorded
+from helpers.audit import manifest
+
+from .common import Hint, exercise
+
+__all__ = ["ch14_card", "ch14_new", "ch14_questions", "ch14_review"]
+
+QUESTIONS = {
+    1: (1, "“unseen” is a claim about who was in the training."),
+    4: (4, "a margin over what? Look for what cannot learn, or learns little."),
+    7: (2, "the held-out images are the test. Ask who chose, and on what."),
+    8: (3, "another collection: ask what the negative class consists of."),
+    9: (6, "one number for four classes: ask which class pays."),
+    10: (5, "ask what an interval says about how far the number would move."),
+}
+
+
+@exercise
+def ch14_questions(answer) -> str:
+    """Check which of the seven questions each sentence of the paper leaves open."""
+    if not isinstance(answer, dict) or set(answer) != set(QUESTIONS):
+        raise Hint("keep the dictionary with the sentences 1, 4, 7, 8, 9 and 10.")
+    for sentence, (question, why) in QUESTIONS.items():
+        if int(answer[sentence]) not in range(1, 8):
+            raise Hint(f"({sentence}) the questions are numbered 1 to 7.")
+        if int(answer[sentence]) != question:
+            raise Hint(f"({sentence}) {why}")
+    return "each of the first six questions is left open once. (3) leaves the seventh."
+
+
+def _new_to_training() -> dict[str, int]:
+    """Count official test images by what they share with Training."""
+    rows = manifest.load().set_index("filename")
+    learned = rows[(rows["split"] == "Training") & rows["group"].notna()]
+    tested = rows.loc[recorded.load("seed-recipe").filenames]
+    shares = {
+        name: tested[name].isin(learned[name].dropna())
+        for name in ("group", "series", "patient")
+    }
+    shared = shares["group"] | shares["series"] | shares["patient"]
+    return {
+        "new": int((~shared).sum()),
+        "known": int(shared.sum()),
+        "no slice": int((~shares["group"]).sum()),
+        "no series": int((~(shares["group"] | shares["series"])).sum()),
+        "no patient": int((~shares["patient"]).sum()),
+    }
+
+
+@exercise
+def ch14_new(answer) -> str:
+    """Check how many test images share nothing known with Training."""
+    counts = _new_to_training()
+    number = int(answer)
+    if number == counts["known"]:
+        raise Hint("these are the images that do share something. Take the others.")
+    if number == counts["no slice"]:
+        raise Hint("their slice is not there, but a series or a patient may be.")
+    if number == counts["no series"]:
+        raise Hint("neither slice nor series; some of them share a known patient.")
+    if number == counts["no patient"]:
+        raise Hint(
+            "where no patient is known, none is shared. Ask for slice and series too."
+        )
+    if number != counts["new"]:
+        raise Hint(
+            "~(shares['group'] | shares['series'] | shares['patient']) marks those "
+            "that share none of the three."
+        )
+    return f"{number} of {counts['known'] + number}, and all without a known patient."
+
+
+FAIR = {
+    "a": "say what was done well, if it was.",
+    "c": "one names what was found, blames nobody, and asks for a test one can run.",
+    "d": "one asks for the scores that every number needs beside it.",
+    "f": "one asks to take a claim back that was not measured.",
+    "h": "one names who chose the epoch, and two ways out.",
+}
+UNFAIR = {
+    "b": "the network did as well where the slice was missing. That was not shown.",
+    "e": "it takes the claim for granted: no sensitivity for tumors was measured.",
+    "g": "you cannot know that, and it does not matter for what the paper shows.",
+}
+
+
+@exercise
+def ch14_review(answer) -> str:
+    """Check which sentences a fair review may hold."""
+    letters = {letter.strip().lower() for letter in answer}
+    if not letters <= {*FAIR, *UNFAIR}:
+        raise Hint('give letters from a to h as a set, such as {"b", "g"}.')
+    for letter, why in UNFAIR.items():
+        if letter in letters:
+            raise Hint(f"({letter}) {why}")
+    missing = sorted(set(FAIR) - letters)
+    if missing:
+        raise Hint(f"{len(missing)} more belong there: {FAIR[missing[0]]}")
+    return "what was good, what was found, and four requests that can be fulfilled."
+
+
+HOLES = {
+    "chosen on": "twelve settings were compared on what is reported.",
+    "looks": "if twelve settings were scored on the folds, how many looks is that?",
+    "macro-F1": "slices of one patient hang together. Who should be drawn?",
+    "over the linear probe": "two intervals do not replace a paired difference.",
+    "not shown": "no test shows everything. Name the hospitals, and the people.",
+}
+WHOLE = {
+    "model": "it says what was trained.",
+    "images": "it names the collection and its version.",
+    "task": "it is the benchmark's, on its folds.",
+    "augmentation": "after splitting, on folds that keep mirror twins, flips are fine.",
+    "seeds": "three seeds are few and stated; that is all one can ask here.",
+}
+
+
+@exercise
+def ch14_card(answer) -> str:
+    """Check which entries of a model's card need a change or an explanation."""
+    if isinstance(answer, str) or not {str(key) for key in answer} <= {*HOLES, *WHOLE}:
+        raise Hint('give keys of the card as a set, such as {"model", "seeds"}.')
+    keys = {str(key) for key in answer}
+    for key, why in WHOLE.items():
+        if key in keys:
+            raise Hint(f"{key!r} may stay: {why}")
+    missing = [key for key in HOLES if key not in keys]
+    if missing:
+        raise Hint(f"{len(missing)} more to find. One of them: {HOLES[missing[0]]}")
+    return (
+        "the settings were chosen on the score, and so the look was not one; patients "
+        "should be drawn, for the score and for the difference; and something is "
+        "always not shown."
+    )

@@ -1,0 +1,89 @@
+"""Chapter 14's checks accept what is right and name what is wrong."""
+
+import pytest
+
+from helpers.checks import chapter14 as checks
+
+HOLES = {"chosen on", "looks", "macro-F1", "over the linear probe", "not shown"}
+COUNTS = checks._new_to_training()
+
+
+def questions(**changes):
+    right = {1: 1, 4: 4, 7: 2, 8: 3, 9: 6, 10: 5}
+    return right | {int(key[1:]): value for key, value in changes.items()}
+
+
+RIGHT = [
+    (checks.ch14_questions, questions()),
+    (checks.ch14_new, COUNTS["new"]),
+    (checks.ch14_review, {"a", "c", "d", "f", "h"}),
+    (checks.ch14_review, "HFDCA"),
+    (checks.ch14_card, HOLES),
+    (checks.ch14_card, sorted(HOLES)),
+]
+
+WRONG = [
+    (checks.ch14_questions, [1, 4, 2], "dictionary"),
+    (checks.ch14_questions, questions(s1=9), "numbered 1 to 7"),
+    (checks.ch14_questions, questions(s1=2), "who was in the training"),
+    (checks.ch14_questions, questions(s4=7), "a margin over what"),
+    (checks.ch14_questions, questions(s7=1), "who chose"),
+    (checks.ch14_questions, questions(s8=7), "negative class"),
+    (checks.ch14_questions, questions(s9=5), "which class pays"),
+    (checks.ch14_questions, questions(s10=1), "how far the number would move"),
+    (checks.ch14_new, COUNTS["known"], "Take the others"),
+    (checks.ch14_new, COUNTS["no slice"], "a series or a patient may be"),
+    (checks.ch14_new, COUNTS["no series"], "share a known patient"),
+    (checks.ch14_new, COUNTS["no patient"], "none is shared"),
+    (checks.ch14_new, 0, "none of the three"),
+    (checks.ch14_review, {"z"}, "letters from a to h"),
+    (checks.ch14_review, {"a", "b"}, "(b) the network did as well"),
+    (checks.ch14_review, {"e"}, "(e) it takes the claim for granted"),
+    (checks.ch14_review, {"a", "c", "g"}, "(g) you cannot know that"),
+    (checks.ch14_review, {"a", "c", "d"}, "2 more belong there"),
+    (checks.ch14_card, "model", "keys of the card"),
+    (checks.ch14_card, {"colour"}, "keys of the card"),
+    (checks.ch14_card, HOLES | {"augmentation"}, "flips are fine"),
+    (checks.ch14_card, HOLES | {"seeds"}, "'seeds' may stay"),
+    (checks.ch14_card, HOLES - {"looks"}, "how many looks is that"),
+]
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT)
+def test_a_right_answer_is_told_why(check, answer, capsys):
+    assert check(answer) is True
+    assert capsys.readouterr().out.startswith("Right: ")
+
+
+@pytest.mark.parametrize(("check", "answer", "hint"), WRONG)
+def test_a_wrong_answer_gets_a_hint_that_names_the_mistake(check, answer, hint, capsys):
+    assert check(answer) is False
+    out = capsys.readouterr().out
+    assert out.startswith("Not quite: ")
+    assert hint in out
+
+
+@pytest.mark.parametrize("name", checks.__all__)
+def test_an_empty_stub_is_told_not_yet(name, capsys):
+    assert getattr(checks, name)(...) is None
+    assert capsys.readouterr().out.startswith("Not yet: ")
+
+
+def test_the_counts_that_hints_go_by_all_differ():
+    assert len(set(COUNTS.values())) == len(COUNTS)
+
+
+def test_every_entry_of_the_chapters_card_is_judged():
+    import ast
+    import re
+
+    import nbformat
+
+    from helpers.config import ROOT
+
+    path = ROOT / "chapters" / "14_review_and_capstone.ipynb"
+    text = "\n".join(c.source for c in nbformat.read(path, 4).cells)
+    shown = ast.literal_eval(
+        re.search(r"```python\ncard = (\{.*?\})\n```", text, re.S)[1]
+    )
+    assert set(shown) == {*checks.HOLES, *checks.WHOLE}
