@@ -45,8 +45,8 @@ def ch10_bins(answer) -> str:
     if most != "d":
         raise Hint("compare gap times slices: a has 2, and the others more.")
     return (
-        "2 + 6 + 6 + 9.6 of 400 make 0.059, and the surest bin adds most, with one of "
-        "the smallest gaps."
+        "2 + 6 + 6 + 9.6 of 400 make 0.059, and the surest bin adds most, with the "
+        "smallest gap."
     )
 
 
@@ -93,8 +93,7 @@ WHY_NOT = {
     "c": "the other folds' validation parts come from outside of *their* folds. How "
     "many of them are in fold 2? np.isin(run.val_filenames[run.val_fold != 2], "
     "run.filenames[run.fold == 2]).sum() counts them.",
-    "d": "the other half shows the same people, and the half that chose the "
-    "temperature can no longer be scored.",
+    "d": "half of the slices that are scored would have chosen the temperature.",
 }
 
 

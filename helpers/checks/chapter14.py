@@ -9,10 +9,10 @@ __all__ = ["ch14_card", "ch14_new", "ch14_questions", "ch14_review"]
 
 QUESTIONS = {
     1: (1, "“unseen” is a claim about who was in the training."),
-    4: (4, "a margin over what? Look for what cannot learn, or learns little."),
+    2: (6, "one number for four classes: ask which class pays."),
+    4: (4, "a margin over what? Ask what can be had without knowing a tumor."),
     7: (2, "the held-out images are the test. Ask who chose, and on what."),
     8: (3, "another collection: ask what the negative class consists of."),
-    9: (6, "one number for four classes: ask which class pays."),
     10: (5, "ask what an interval says about how far the number would move."),
 }
 
@@ -21,13 +21,13 @@ QUESTIONS = {
 def ch14_questions(answer) -> str:
     """Check which of the seven questions each sentence of the paper leaves open."""
     if not isinstance(answer, dict) or set(answer) != set(QUESTIONS):
-        raise Hint("keep the dictionary with the sentences 1, 4, 7, 8, 9 and 10.")
+        raise Hint("keep the dictionary with the sentences 1, 2, 4, 7, 8 and 10.")
     for sentence, (question, why) in QUESTIONS.items():
         if int(answer[sentence]) not in range(1, 8):
             raise Hint(f"({sentence}) the questions are numbered 1 to 7.")
         if int(answer[sentence]) != question:
             raise Hint(f"({sentence}) {why}")
-    return "each of the first six questions is left open once. (3) leaves the seventh."
+    return "each of the first six questions is asked once. (3) asks for the seventh."
 
 
 def _new_to_training() -> dict[str, int]:
@@ -80,7 +80,7 @@ FAIR = {
     "h": "one names who chose the epoch, and two ways out.",
 }
 UNFAIR = {
-    "b": "the network did as well where the slice was missing. That was not shown.",
+    "b": "worthless was not shown: one sees no difference where the slice is missing.",
     "e": "it takes the claim for granted: no sensitivity for tumors was measured.",
     "g": "you cannot know that, and it does not matter for what the paper shows.",
 }
@@ -105,7 +105,7 @@ HOLES = {
     "chosen on": "twelve settings were compared on what is reported.",
     "looks": "if twelve settings were scored on the folds, how many looks is that?",
     "macro-F1": "slices of one patient hang together. Who should be drawn?",
-    "over the linear probe": "two intervals do not replace a paired difference.",
+    "over the linear probe": "a difference needs an interval of its own, in pairs.",
     "not shown": "no test shows everything. Name the hospitals, and the people.",
 }
 WHOLE = {
