@@ -34,6 +34,7 @@ METRICS = {
 COMPARED = ("macro_f1", "log_loss")
 # Recorded runs on the same folds, and what they are called in the report.
 BASELINES = {
+    "seed-recipe-leak-free": "the tutorial's recipe, epoch from what is scored",
     "recipe-leak-free": "ImageNet, half of the last block fine-tuned",
     "linear-probe-twin-free": "ImageNet features + logistic regression",
     "leakage-ladder/manifest/thumbnail-forest": "8 x 8 thumbnails + forest",
