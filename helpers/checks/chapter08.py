@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .common import Hint, exercise
+from .common import Hint, check_choice, exercise
 
 __all__ = ["ch8_abstract", "ch8_counts", "ch8_draw_groups", "ch8_order"]
 
@@ -97,24 +97,17 @@ ABSTRACT = {
     "d": "look at what stands beside the result: no interval, seeds or classes.",
     "e": "look for who was counted: slices are not patients, notumor another source.",
 }
+NO_FAULT = {
+    "a": "is no fault: it says what was trained, on how many slices. One needs that.",
+    "f": "is no fault: open code, weights and file lists are what let others check.",
+    "g": "is no fault: scaling the input as the pretrained weights expect is right.",
+}
 
 
 @exercise
 def ch8_abstract(answer) -> str:
     """Check which sentences of the invented abstract are reasons to doubt."""
-    letters = {letter.strip().lower() for letter in answer}
-    if not letters <= set("abcdefg"):
-        raise Hint('give letters from a to g as a set, such as {"a", "f"}.')
-    for innocent, why in {
-        "a": "it says what was trained, on how many slices: that is what one needs.",
-        "f": "open code, weights and file lists are what let others check.",
-        "g": "scaling the input as the pretrained weights expect is right.",
-    }.items():
-        if innocent in letters:
-            raise Hint(f"({innocent}) is no fault: {why}")
-    missing = sorted(set(ABSTRACT) - letters)
-    if missing:
-        raise Hint(f"{len(missing)} more to find. One of them: {ABSTRACT[missing[0]]}")
+    check_choice(answer, ABSTRACT, NO_FAULT)
     return (
         "(b) leaks patients, (c) chooses on the test, (d) hides the spread, and (e) "
         "claims about patients what was counted on slices of different sources."
