@@ -295,7 +295,6 @@ def _folds_of_a_record(tmp_path, monkeypatch, seeds=(0,)):
     about = dict.fromkeys(seed_recipe.SAME, "same") | {
         "name": "tiny",
         "manifest_sha256": "1",
-        "precision": "float32",
         "seeds": list(seeds),
     }
     piece = {
@@ -320,7 +319,7 @@ def test_a_fold_that_is_recorded_is_kept_as_it_is(tmp_path, monkeypatch):
     assert kept[0, 0] == piece
 
 
-@pytest.mark.parametrize("name", [*seed_recipe.SAME, "precision"])
+@pytest.mark.parametrize("name", seed_recipe.SAME)
 def test_a_fold_of_another_plan_or_other_images_is_not_kept(
     name, tmp_path, monkeypatch
 ):
@@ -338,7 +337,7 @@ def test_only_folds_that_are_missing_are_trained_unless_asked_to_look_again(
     path.write_text(json.dumps(json.loads(path.read_text()) | {"looks": 1}))
     plan = {"chosen": {}, "carried_out": {}, "seeds": [0], "folds": [0, 1]}
     monkeypatch.setattr(seed_recipe, "committed_plan", lambda name: (plan, "1"))
-    monkeypatch.setattr(seed_recipe, "_precision", lambda chosen: "float32")
+    monkeypatch.setattr(seed_recipe, "_precision", lambda chosen: "same")
     monkeypatch.setattr(seed_recipe, "_splits", lambda real, plan: splits)
     monkeypatch.setattr(seed_recipe, "_about", lambda *_: dict(about))
     monkeypatch.setattr(seed_recipe, "load_real", lambda: None)
@@ -368,3 +367,28 @@ def test_only_folds_that_are_missing_are_trained_unless_asked_to_look_again(
     monkeypatch.setattr(seed_recipe, "_splits", lambda real, plan: splits)
     with pytest.raises(CourseError, match="add --look-again"):
         seed_recipe.run_seed_recipe(experiment, False)
+
+
+def test_a_further_look_trains_anew_and_a_cut_one_goes_on(small, tmp_path, monkeypatch):
+    model, _, plan = small
+    monkeypatch.setenv("BRAIN_MRI_CACHE", str(tmp_path))
+    monkeypatch.setattr(seed_recipe, "imagenet_backbone", lambda: None)
+    monkeypatch.setattr(seed_recipe, "build", lambda *_: model)
+    trained = []
+
+    def train(*arguments):
+        trained.append(arguments[-1].name)
+        return {"loss": [1.0]}
+
+    monkeypatch.setattr(seed_recipe, "train", train)
+    images = np.random.default_rng(0).integers(0, 255, (6, 8, 8), np.uint8)
+    data = SimpleNamespace(images=images, class_names=("a", "b"))
+    real = SimpleNamespace(data=data, labels=np.arange(6) % 2)
+    about = {"name": "tiny", "plan_sha256": "1" * 64, "commit": "c", "recorded_on": "d"}
+    parts_of = np.arange(4), np.arange(4, 6)
+    for looks in (1, 1, 2):  # the second call finds what the first one left
+        piece = seed_recipe._piece(
+            about | {"looks": looks}, real, plan, 0, 0, *parts_of
+        )
+        assert piece["probabilities"].shape == (2, 2)
+    assert len(trained) == len(set(trained)) == 2

@@ -152,8 +152,8 @@ def _about(experiment: Experiment, real: RealData, plan: dict) -> dict:
     }
 
 
-# A piece of a record stands for all of it if these are what they were.
-SAME = ("dataset", "manifest_sha256", "protocol", "weights", "plan", "carried_out")
+# A recorded piece is kept if these are what they were.
+SAME = ("dataset", "manifest_sha256", "weights", "plan", "carried_out", "precision")
 
 
 def recorded_pieces(about: dict, splits: dict) -> dict[tuple[int, int], dict]:
@@ -165,7 +165,7 @@ def recorded_pieces(about: dict, splits: dict) -> dict[tuple[int, int], dict]:
     if not path.exists():
         return {}
     run = recorded.load(about["name"])
-    if any(run.info[name] != about[name] for name in (*SAME, "precision")):
+    if any(run.info[name] != about[name] for name in SAME):
         return {}
     found = {}
     for piece, history in zip(run.info["pieces"], run.info["history"], strict=True):
@@ -185,7 +185,9 @@ def _piece(about, real: RealData, chosen: dict, fold, seed, fit, score) -> dict:
 
     from helpers import densenet
 
-    label = f"{about['name']}-{about['plan_sha256'][:12]}-seed{seed}-fold{fold}"
+    # A further look trains anew: what an earlier one left in the cache is not it.
+    which = f"look{about['looks']}-seed{seed}-fold{fold}"
+    label = f"{about['name']}-{about['plan_sha256'][:12]}-{which}"
     path = config.cache_dir() / "pieces" / f"{label}.npz"
     if not path.exists():
         print(f"{about['name']}: fold {fold}, seed {seed}", flush=True)
