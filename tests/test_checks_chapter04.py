@@ -248,12 +248,12 @@ def test_the_check_of_the_transplant_names_the_mistake(answer, result, says, cap
         ({"c", "d", "f"}, True, "Right"),
         (["C", "d", "F"], True, "Right"),
         ("cdf", True, "Right"),
-        ({"a", "c", "d", "f"}, False, "a does not follow"),
+        ({"a", "c", "d", "f"}, False, "(a) does not follow"),
         ({"b", "c", "d", "f"}, False, "before any training"),
         ({"c", "d", "e", "f"}, False, "which images"),
-        ({"d", "f"}, False, "c does follow"),
-        (set(), False, "c does follow"),
-        ({"x"}, False, "none of the letters"),
+        ({"d", "f"}, False, "1 more to find. One of them: look at the right end"),
+        (set(), False, "3 more to find"),
+        ({"x"}, False, "choose among a, b"),
     ],
 )
 def test_the_check_of_what_follows_names_the_sentence(answer, result, says, capsys):

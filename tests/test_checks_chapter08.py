@@ -76,7 +76,7 @@ WRONG = [
     (checks.ch8_abstract, {"a", "b"}, "(a) is no fault"),
     (checks.ch8_abstract, {"b", "c", "d", "e", "g"}, "(g) is no fault"),
     (checks.ch8_abstract, {"b", "d", "e"}, "what picked the epoch"),
-    (checks.ch8_abstract, {"x"}, "choose from a, b, c"),
+    (checks.ch8_abstract, {"x"}, "choose among a, b, c, d, e, f, g"),
     (checks.ch8_order, "ABCD", "best of ten"),
     (checks.ch8_order, "DBCA", "C keeps patients apart"),
     (checks.ch8_order, "CDBA", "new scanner"),

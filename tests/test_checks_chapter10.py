@@ -50,7 +50,7 @@ WRONG = [
     (checks.ch10_slices, slices(b="leaks"), "how sure is a network"),
     (checks.ch10_slices, slices(c="fine"), "How many of them are in fold 2"),
     (checks.ch10_slices, slices(d="fine"), "would have chosen"),
-    (checks.ch10_follows, {"x"}, "choose from a, b, c"),
+    (checks.ch10_follows, {"x"}, "choose among a, b, c, d, e, f, g"),
     (checks.ch10_follows, {"a", "c", "e", "g"}, "(e) does not follow"),
     (checks.ch10_follows, {"a", "c"}, "row of meningioma"),
 ]

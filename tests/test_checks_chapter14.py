@@ -36,13 +36,21 @@ WRONG = [
     (checks.ch14_new, COUNTS["no series"], "share a known patient"),
     (checks.ch14_new, COUNTS["no patient"], "none is shared"),
     (checks.ch14_new, 0, "none of the three"),
-    (checks.ch14_review, {"z"}, "choose from a, b, c"),
-    (checks.ch14_review, {"a", "b"}, "(b) worthless was not shown"),
-    (checks.ch14_review, {"e"}, "(e) it takes the claim for granted"),
-    (checks.ch14_review, {"a", "c", "g"}, "(g) you cannot know that"),
+    (checks.ch14_review, {"z"}, "choose among"),
+    (checks.ch14_review, {"a", "b"}, "(b) does not belong there: worthless"),
+    (
+        checks.ch14_review,
+        {"e"},
+        "(e) does not belong there: it takes",
+    ),
+    (
+        checks.ch14_review,
+        {"a", "c", "g"},
+        "(g) does not belong there: you",
+    ),
     (checks.ch14_review, {"a", "c", "d"}, "2 more to find"),
-    (checks.ch14_card, "model", "choose from augmentation, chosen on"),
-    (checks.ch14_card, {"colour"}, "choose from augmentation, chosen on"),
+    (checks.ch14_card, "model", "choose among augmentation, chosen on"),
+    (checks.ch14_card, {"colour"}, "choose among augmentation, chosen on"),
     (checks.ch14_card, HOLES | {"augmentation"}, "flips are fine"),
     (checks.ch14_card, HOLES | {"seeds"}, "(seeds) may stay"),
     (checks.ch14_card, HOLES - {"looks"}, "how many looks is that"),
@@ -72,4 +80,4 @@ def test_every_entry_of_the_chapters_card_is_judged():
     shown = ast.literal_eval(
         re.search(r"```python\ncard = (\{.*?\})\n```", text, re.S)[1]
     )
-    assert set(shown) == {*checks.HOLES, *checks.WHOLE}
+    assert set(shown) == set(checks.CARD) > checks.HOLES

@@ -4,7 +4,7 @@ import numpy as np
 
 from helpers import recorded
 
-from .common import Hint, exercise
+from .common import Hint, check_choice, exercise
 
 __all__ = ["ch1_abstract", "ch1_majority", "ch1_repair", "ch1_sequence"]
 
@@ -108,17 +108,7 @@ def ch1_repair(answer) -> str:
 @exercise
 def ch1_abstract(answer) -> str:
     """Exercise 1.4: the letters of the objections that hold, as a set."""
-    given = {str(letter).strip().lower() for letter in answer}
-    if unknown := given - set(ABSTRACT_HINTS):
-        raise Hint(f"{sorted(unknown)} is none of a to e. Give a set such as {{'a'}}.")
-    right = {"a", "b", "c"}
-    if wrong := sorted(given - right):
-        raise Hint(f"{wrong[0]} does not hold: {ABSTRACT_HINTS[wrong[0]]}")
-    if missing := sorted(right - given):
-        raise Hint(
-            f"{len(missing)} more of them hold(s). A pointer: "
-            f"{ABSTRACT_HINTS[missing[0]]}"
-        )
+    check_choice(answer, ABSTRACT_HINTS, {"a", "b", "c"}, "does not hold")
     return (
         "three words, three claims that nobody measured. The number itself may well be "
         "correct."

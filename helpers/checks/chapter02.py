@@ -6,7 +6,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from helpers import recorded
 from helpers.audit import manifest
 
-from .common import Hint, NotYet, exercise
+from .common import Hint, NotYet, check_choice, exercise
 
 __all__ = ["ch2_break", "ch2_follows", "ch2_mirror", "ch2_threshold"]
 
@@ -163,14 +163,5 @@ def ch2_break(answer) -> str:
 @exercise
 def ch2_follows(answer) -> str:
     """Exercise 2.4: the letters of the sentences that follow, as a set."""
-    given = {str(letter).strip().lower() for letter in answer}
-    if unknown := given - set(FOLLOWS_HINTS):
-        raise Hint(f"{sorted(unknown)} is none of a to f. Give a set such as {{'a'}}.")
-    if wrong := sorted(given - FOLLOWS):
-        raise Hint(f"{wrong[0]} does not follow: {FOLLOWS_HINTS[wrong[0]]}")
-    if missing := sorted(FOLLOWS - given):
-        raise Hint(
-            f"{len(missing)} more of them follow(s). A pointer: "
-            f"{FOLLOWS_HINTS[missing[0]]}"
-        )
+    check_choice(answer, FOLLOWS_HINTS, FOLLOWS, "does not follow")
     return "they speak about the test. What the networks know is another question."

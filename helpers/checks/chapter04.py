@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .common import Hint, NotYet, exercise
+from .common import Hint, NotYet, check_choice, exercise
 
 __all__ = ["ch4_block", "ch4_field", "ch4_follows", "ch4_transplant"]
 
@@ -235,14 +235,7 @@ STATEMENTS = {
 @exercise
 def ch4_follows(answer: set) -> str:
     """Exercise 4.4: which sentences follow from what the chapter measured."""
-    letters = {str(letter).lower() for letter in answer}
-    if unknown := sorted(letters - set(STATEMENTS)):
-        raise Hint(f"{unknown[0]!r} is none of the letters a to f.")
-    for letter, hint in STATEMENTS.items():
-        if letter in letters - FOLLOWS:
-            raise Hint(f"{letter} does not follow: {hint}")
-        if letter in FOLLOWS - letters:
-            raise Hint(f"{letter} does follow: {hint}")
+    check_choice(answer, STATEMENTS, FOLLOWS, "does not follow")
     return "each of the three was measured here; the others would need other measuring."
 
 

@@ -96,18 +96,16 @@ ABSTRACT = {
     "c": "look at what picked the epoch: the test set did.",
     "d": "look at what stands beside the result: no interval, seeds or classes.",
     "e": "look for who was counted: slices are not patients, notumor another source.",
-}
-NO_FAULT = {
-    "a": "is no fault: it says what was trained, on how many slices. One needs that.",
-    "f": "is no fault: open code, weights and file lists are what let others check.",
-    "g": "is no fault: scaling the input as the pretrained weights expect is right.",
+    "a": "it says what was trained, on how many slices. One needs that.",
+    "f": "open code, weights and file lists are what let others check.",
+    "g": "scaling the input as the pretrained weights expect is right.",
 }
 
 
 @exercise
 def ch8_abstract(answer) -> str:
     """Check which sentences of the invented abstract are reasons to doubt."""
-    check_choice(answer, ABSTRACT, NO_FAULT)
+    check_choice(answer, ABSTRACT, {"b", "c", "d", "e"}, "is no fault")
     return (
         "(b) leaks patients, (c) chooses on the test, (d) hides the spread, and (e) "
         "claims about patients what was counted on slices of different sources."

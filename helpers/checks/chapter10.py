@@ -119,17 +119,15 @@ FOLLOWS = {
     "a": "does dividing all logits by one number change which is the largest?",
     "c": "look at the log loss under *Three are calmer than one*.",
     "g": "look at the row of meningioma.",
-}
-NOT_MEASURED = {
-    "b": "does not follow: a perfect model shows about as much on a hundred slices.",
-    "d": "does not follow: the large part that shared patients was wrong.",
-    "e": "does not follow: look at the sets by class. The promise is an average.",
-    "f": "does not follow: `notumor`, never taught, got confident names too.",
+    "b": "a perfect model shows about as much on a hundred slices.",
+    "d": "the large part that shared patients was wrong.",
+    "e": "look at the sets by class. The promise is an average.",
+    "f": "notumor, never taught, got confident names too.",
 }
 
 
 @exercise
 def ch10_follows(answer) -> str:
     """Check which sentences follow from what the chapter measured."""
-    check_choice(answer, FOLLOWS, NOT_MEASURED)
+    check_choice(answer, FOLLOWS, {"a", "c", "g"}, "does not follow")
     return "a, c and g were measured here; the others are what one would like to hear."

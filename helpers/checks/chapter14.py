@@ -72,14 +72,12 @@ def ch14_new(answer) -> str:
     return f"{number} of {counts['known'] + number}, and all without a known patient."
 
 
-FAIR = {
+REVIEW = {
     "a": "say what was done well, if it was.",
     "c": "one names what was found, blames nobody, and asks for a test one can run.",
     "d": "one asks for the scores that every number needs beside it.",
     "f": "one asks to take a claim back that was not measured.",
     "h": "one names who chose the epoch, and two ways out.",
-}
-UNFAIR = {
     "b": "worthless was not shown: one sees no difference where the slice is missing.",
     "e": "it takes the claim for granted: no sensitivity for tumors was measured.",
     "g": "you cannot know that, and it does not matter for what the paper shows.",
@@ -89,30 +87,30 @@ UNFAIR = {
 @exercise
 def ch14_review(answer) -> str:
     """Check which sentences a fair review may hold."""
-    check_choice(answer, FAIR, UNFAIR)
+    fair = {"a", "c", "d", "f", "h"}
+    check_choice(answer, REVIEW, fair, "does not belong there")
     return "what was good, what was found, and four requests that can be fulfilled."
 
 
-HOLES = {
+HOLES = {"chosen on", "looks", "macro-F1", "over the linear probe", "not shown"}
+CARD = {
     "chosen on": "twelve settings were compared on what is reported.",
     "looks": "if twelve settings were scored on the folds, how many looks is that?",
     "macro-F1": "slices of one patient hang together. Who should be drawn?",
     "over the linear probe": "a difference needs an interval of its own, in pairs.",
     "not shown": "no test shows everything. Name the hospitals, and the people.",
-}
-WHOLE = {
-    "model": "may stay: it says what was trained.",
-    "images": "may stay: it names the collection and its version.",
-    "task": "may stay: it is the benchmark's, on its folds.",
-    "augmentation": "may stay: flips are fine after splitting, where twins are kept.",
-    "seeds": "may stay: three seeds are few and stated; that is all one can ask.",
+    "model": "it says what was trained.",
+    "images": "it names the collection and its version.",
+    "task": "it is the benchmark's, on its folds.",
+    "augmentation": "flips are fine after splitting, where twins are kept.",
+    "seeds": "three seeds are few and stated; that is all one can ask.",
 }
 
 
 @exercise
 def ch14_card(answer) -> str:
     """Check which entries of a model's card need a change or an explanation."""
-    check_choice(answer, HOLES, WHOLE)
+    check_choice(answer, CARD, HOLES, "may stay")
     return (
         "the settings were chosen on the score, and so the look was not one; patients "
         "should be drawn, for the score and for the difference; and something is "

@@ -44,27 +44,23 @@ def exercise(check: Callable[..., str]) -> Callable[..., bool | None]:
     return checked
 
 
-def check_choice(answer, fits: dict[str, str], others: dict[str, str]) -> None:
-    """Raise `Hint` unless `answer` names exactly the keys of `fits`, in any case.
+def check_choice(answer, hints: dict[str, str], fits: set[str], wrong: str) -> None:
+    """Raise `Hint` unless `answer` names exactly the keys that fit, in any case.
 
-    `fits`: what belongs to the answer, with a hint where to find it; `others`: what
-    does not, with the reason. A string is read as its letters. A wrong key is told
-    before a missing one.
+    `hints`: what to say of each key, fitting or not; `wrong`: what is said of a key
+    that does not fit, such as "does not follow". A string is read as its letters. A key
+    too many is told before one too few.
     """
-    known = {key.lower(): key for key in (*fits, *others)}
+    known = {key.lower(): key for key in hints}
     named = {str(key).strip().lower() for key in answer}
     if not named <= set(known):
-        examples = ", ".join(f'"{key}"' for key in sorted(known.values())[:2])
-        raise Hint(
-            f"choose from {', '.join(sorted(known.values()))}, as a set such as "
-            f"{{{examples}}}."
-        )
-    for key, why in others.items():
-        if key.lower() in named:
-            raise Hint(f"({key}) {why}")
-    missing = [key for key in fits if key.lower() not in named]
-    if missing:
-        raise Hint(f"{len(missing)} more to find. One of them: {fits[missing[0]]}")
+        raise Hint(f"choose among {', '.join(sorted(hints))}, as a set.")
+    named = {known[key] for key in named}
+    for key in hints:
+        if key in named - fits:
+            raise Hint(f"({key}) {wrong}: {hints[key]}")
+    if missing := [key for key in hints if key in fits - named]:
+        raise Hint(f"{len(missing)} more to find. One of them: {hints[missing[0]]}")
 
 
 def _has_ellipsis(answer) -> bool:
