@@ -148,8 +148,9 @@ def _scored_today(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name, array in arrays.items()
     }
     if "patient" in arrays:
-        rows = manifest.load().set_index("filename").loc[arrays["filenames"]]
-        arrays["patient"] = rows["patient"].fillna(-1).to_numpy(np.int32)
+        today = manifest.load().set_index("filename")["patient"]
+        known = today.reindex(arrays["filenames"]).fillna(-1).to_numpy(np.int32)
+        arrays["patient"] = np.where(known >= 0, known, arrays["patient"])
     return arrays
 
 
