@@ -49,6 +49,17 @@ def weights_name(weights: str = "auto") -> str:
     return source or f"random (seed {SEED})"
 
 
+def weights_file(weights: str = "auto") -> Path | None:
+    """Return the file that `backbone(weights)` loads; None for random numbers.
+
+    Raises `CourseError` as `backbone` does.
+    """
+    source = _source(weights)
+    if source == "imagenet":
+        return _imagenet_file()
+    return _checked(BUNDLED_FILE) if source == "bundled" else source
+
+
 def backbone(weights: str = "auto", pixels: int | None = None) -> keras.Model:
     """Build DenseNet121 without its classifier.
 
@@ -65,11 +76,7 @@ def backbone(weights: str = "auto", pixels: int | None = None) -> keras.Model:
     here nor within reach.
     """
     pixels = pixels or profile().pixels
-    source = _source(weights)
-    if source == "imagenet":
-        source = _imagenet_file()
-    if source == "bundled":
-        source = _checked(BUNDLED_FILE)
+    source = weights_file(weights)
     model = keras.applications.DenseNet121(
         include_top=False, weights=None, input_shape=(pixels, pixels, 3)
     )

@@ -18,7 +18,7 @@ NUM_BINS = 15  # of the calibration error: equal widths, as in Guo et al. 2017
 
 
 class Difference(NamedTuple):
-    """Second model minus first: the difference and its 95 % bootstrap interval."""
+    """Second model minus first: the difference and its bootstrap interval."""
 
     difference: float
     low: float
@@ -230,30 +230,35 @@ def _resampled(metric, labels, probabilities, members, drawn) -> np.ndarray:
 
 
 def bootstrap_interval(
-    metric, labels, probabilities, groups=None, num_resamples=2000, seed=SEED
+    metric, labels, probabilities, groups=None, num_resamples=2000, seed=SEED, level=95
 ) -> np.ndarray:
-    """Return the 95 % percentile interval of `metric` over resampled groups.
+    """Return the percentile interval of `metric` over resampled groups, 95 % by itself.
 
     `metric`: accuracy, macro_f1, recall, brier, log_loss or ece. `labels` [n];
     `probabilities` [n, k] or [seeds, n, k], then of the mean over seeds; `groups` [n]:
     images that must be drawn together, such as copies or one patient's (each image for
-    itself if None). Returns [low, high], for recall [k, 2]. Method: Efron & Tibshirani
-    1993. Raises `CourseError` for input out of shape or range.
+    itself if None); `level`: in percent. Returns [low, high], for recall [k, 2].
+    Method: Efron & Tibshirani 1993. Raises `CourseError` for input out of shape or
+    range.
     """
     labels, probabilities = _checked(labels, probabilities)
     members, drawn = _draws(len(labels), groups, num_resamples, seed)
     values = _resampled(metric, labels, probabilities, members, drawn)
-    return np.nanpercentile(values, [2.5, 97.5], axis=0).T
+    return np.nanpercentile(values, _ends(level), axis=0).T
+
+
+def _ends(level: float) -> list[float]:
+    return [(100 - level) / 2, (100 + level) / 2]
 
 
 def paired_bootstrap(
-    metric, labels, first, second, groups=None, num_resamples=2000, seed=SEED
+    metric, labels, first, second, groups=None, num_resamples=2000, seed=SEED, level=95
 ) -> Difference:
     """Return how much `metric` rises from the first model to the second, with interval.
 
     `first`, `second`: probabilities [n, k] or [seeds, n, k] for the same images in the
-    same order; each resample scores both on the same groups. `metric`: as in
-    `bootstrap_interval`, except recall. Raises `CourseError` as it does.
+    same order; each resample scores both on the same groups. `metric`, `level`: as in
+    `bootstrap_interval`, but no recall. Raises `CourseError` as it does.
     """
     labels, first = _checked(labels, first)
     labels, second = _checked(labels, second)
@@ -264,7 +269,7 @@ def paired_bootstrap(
         - _resampled(metric, labels, first, members, draw)
         for draw in (once, drawn)
     ]
-    low, high = np.percentile(gain[1], [2.5, 97.5])
+    low, high = np.percentile(gain[1], _ends(level))
     return Difference(float(gain[0][0]), float(low), float(high))
 
 

@@ -2,11 +2,15 @@
 
 A run is two files in data/recorded: NAME.npz, the record (who was scored, with what
 probabilities), and NAME.json, what it was and the metrics that follow from the record.
+
+What was predicted stays in the record. What is scored follows the manifest of today: a
+file whose slice, series or patient turned out to lie in two folds is left out when a
+run is loaded, and patients that turned out to be one person are one.
 """
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,10 @@ import numpy as np
 from helpers.config import ROOT, CourseError
 
 FOLDER = ROOT / "data" / "recorded"
+# Arrays with an entry for each scored file, and the axis that it lies on.
+_FILE_AXES = {"filenames": 0, "labels": 0, "fold": 0, "groups": 0, "patient": 0}
+_FILE_AXES |= {"scored": 3}
+_FILE_AXES |= {f"probabilities{of}": 1 for of in ("", "_random", "_imagenet")}
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,36 @@ def names() -> list[str]:
 
 def load(name: str) -> Run:
     """Load one recorded run by name; `CourseError` lists the names there are."""
-    return Run(info(name), _arrays(name))
+    about, arrays = info(name), _arrays(name)
+    if about.get("manifest_sha256") and "fold" in arrays:
+        arrays = _scored_today(arrays)
+    return Run(about, arrays)
+
+
+@lru_cache(maxsize=1)
+def withdrawn() -> frozenset[str]:
+    """Return the files that lie in two folds, as the manifest knows today."""
+    from helpers.audit import manifest
+
+    return frozenset(manifest.split_units(manifest.load()))
+
+
+def _scored_today(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return a record's arrays without files that lie in two folds, persons merged."""
+    from helpers.audit import manifest
+
+    stays = ~np.isin(arrays["filenames"], list(withdrawn()))
+    arrays = {
+        name: np.compress(stays, array, _FILE_AXES[name])
+        if name in _FILE_AXES
+        else array
+        for name, array in arrays.items()
+    }
+    if "patient" in arrays:
+        today = manifest.load().set_index("filename")["patient"]
+        known = today.reindex(arrays["filenames"]).fillna(-1).to_numpy(np.int32)
+        arrays["patient"] = np.where(known >= 0, known, arrays["patient"])
+    return arrays
 
 
 def features(name: str = "features-imagenet-224") -> Features:

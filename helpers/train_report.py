@@ -177,7 +177,7 @@ def _not_shown(held: Held) -> list[str]:
         f"the file alone is right for {from_file_properties(held):.0%} of the slices.",
         "How much another seed would change: one was trained.",
     ]
-    if "notumor" in about["class_names"]:
+    if "notumor" in about["class_names"] and not about["synthetic"]:
         told.append(
             "That tumors are detected: in this dataset notumor comes from other "
             "sources than the tumors, so it means another source, not healthy."

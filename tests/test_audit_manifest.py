@@ -52,20 +52,59 @@ def test_four_files_are_listed_as_not_audited(rows):
 
 
 @pytest.mark.parametrize("column", ["group", "series", "patient", "figshare_index"])
-def test_nothing_that_belongs_together_crosses_a_fold(rows, column):
-    assert (rows.dropna(subset=column).groupby(column)["fold"].nunique() == 1).all()
+def test_nothing_that_is_scored_has_a_relative_in_another_fold(rows, column):
+    scored = set(rows.loc[rows["keep"] == 1, column].dropna())
+    relatives = rows[rows[column].isin(scored)]
+    assert (relatives.groupby(column)["fold"].nunique() == 1).all()
 
 
-def test_one_file_of_each_group_without_conflict_is_kept(rows):
+def test_one_file_of_each_group_without_conflict_is_kept_if_it_lies_in_one_fold(rows):
     audited = rows.dropna(subset="group")
     kept = audited.groupby("group")["keep"].sum()
     conflict = audited.groupby("group")["conflict"].agg(lambda c: (c != "").any())
-    assert (kept == (~conflict).astype(int)).all()
+    split = audited["filename"].isin(manifest.split_units(rows))
+    split = split.groupby(audited["group"]).any()
+    assert (kept == (~conflict & ~split).astype(int)).all()
     assert set(audited["conflict"]) <= {"", "files", "figshare"}
 
 
-def test_folds_hold_each_class_alike(rows):
-    kept = rows[rows["keep"] == 1]
+def test_version_1_1_merges_three_persons_a_slice_and_two_series_and_nothing_else(rows):
+    first = manifest.load(manifest.FIRST)
+    again = benchmark.merged(first)
+    assert again.equals(rows)
+    changed = [name for name in rows if not rows[name].equals(first[name])]
+    assert changed == ["group", "series", "patient", "keep"]
+    for column, fewer in (("patient", 3), ("group", 1), ("series", 3)):
+        assert first[column].nunique() - rows[column].nunique() == fewer
+    gone = rows["filename"][(first["keep"] == 1) & (rows["keep"] == 0)]
+    assert len(gone) == 47
+    assert set(gone) <= manifest.split_units(rows)
+    assert not ((first["keep"] == 0) & (rows["keep"] == 1)).any()
+    assert not manifest.split_units(first)
+
+
+def test_merging_takes_the_lower_number_and_stops_scoring_what_lies_in_two_folds():
+    names = [*benchmark.ONE_SLICE[0], "a", "b", "c"]
+    rows = pd.DataFrame(
+        {
+            "filename": names,
+            "group": [7, 3, 1, 2, 4],
+            "series": [9, 8, 1, 2, 4],
+            "patient": [pd.NA, pd.NA, 50, 51, 60],
+            "fold": [0, 4, 2, 2, 2],
+            "keep": 1,
+        }
+    ).astype({"patient": "Int64"})
+    found = benchmark.merged(rows)
+    assert found["group"].tolist() == [3, 3, 1, 2, 4]
+    assert found["series"].tolist() == [8, 8, 1, 2, 4]
+    assert found["patient"].tolist()[2:] == [50, 50, 60]
+    assert found["keep"].tolist() == [0, 0, 1, 1, 1]
+
+
+def test_folds_hold_each_class_alike():
+    first = manifest.load(manifest.FIRST)  # the folds were dealt before the merging
+    kept = first[first["keep"] == 1]
     counts = pd.crosstab(kept["fold"], kept["class"])
     assert len(counts) == manifest.NUM_FOLDS
     assert (counts.max() - counts.min()).max() <= 4
@@ -74,7 +113,9 @@ def test_folds_hold_each_class_alike(rows):
 def test_figshare_slices_have_one_patient_and_one_lesion_each(rows):
     known = rows.dropna(subset="figshare_index")
     assert (known.groupby("figshare_index")["patient"].nunique() == 1).all()
-    assert set(known["patient"]) == set(range(1, known["patient"].nunique() + 1))
+    merged = {max(pair) for pair in benchmark.ONE_PERSON}  # their numbers are free
+    highest = known["patient"].nunique() + len(merged)
+    assert set(known["patient"]) == set(range(1, highest + 1)) - merged
     assert known["class"].ne("notumor").all()
     boxes = known[["box_x", "box_y", "box_width", "box_height"]].to_numpy(float)
     assert (boxes > 0).all()

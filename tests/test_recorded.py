@@ -78,6 +78,18 @@ def test_scored_and_validation_files_are_disjoint_and_in_their_split(name):
     assert folder == [run.class_names[i] for i in run.labels]
 
 
+def _was_made_with_a_known_manifest(run):
+    """Return the manifest that a record was trained and first scored with."""
+    found = {
+        hashlib.sha256(path.read_bytes()).hexdigest(): path
+        for path in (manifest.FIRST, manifest.PATH)
+    }
+    assert run.info["manifest_sha256"] in found
+    path = found[run.info["manifest_sha256"]]
+    assert ("rescored" in run.info) == (path == manifest.FIRST)
+    return path
+
+
 @pytest.mark.parametrize(
     "name", [n for n in SCORED if recorded.info(n)["manifest_sha256"]]
 )
@@ -85,8 +97,7 @@ def test_a_twin_free_run_scored_each_kept_file_once_in_the_manifests_folds(name)
     run = recorded.load(name)
     plan = json.loads((recorded.FOLDER / "plans" / f"{name}.json").read_text())
     folds = plan.get("folds", range(manifest.NUM_FOLDS))  # one fold of five: it says so
-    text = manifest.PATH.read_bytes()
-    assert run.info["manifest_sha256"] == hashlib.sha256(text).hexdigest()
+    _was_made_with_a_known_manifest(run)
     rows = manifest.load().set_index("filename")
     asked = (rows["keep"] == 1) & rows["fold"].isin(folds)
     assert set(run.filenames) == set(rows.index[asked])
@@ -170,11 +181,11 @@ def test_a_ladders_json_follows_from_its_arrays(name):
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_comparison_scored_only_patients_of_folds_it_did_not_learn_from(name):
     run = recorded.load(name)
-    text = manifest.PATH.read_bytes()
-    assert run.info["manifest_sha256"] == hashlib.sha256(text).hexdigest()
+    _was_made_with_a_known_manifest(run)
     rows = manifest.load().set_index("filename")
     rows = rows[(rows["source"] == "figshare") & (rows["conflict"] == "")]
-    assert set(run.filenames) == set(rows.index[rows["fold"].isin([3, 4])])
+    asked = set(rows.index[rows["fold"].isin([3, 4])])
+    assert set(run.filenames) == asked - recorded.withdrawn()
     others = rows[~rows["fold"].isin([3, 4])]
     rows = rows.loc[run.filenames]
     assert (run.groups == rows["patient"]).all()
@@ -200,19 +211,21 @@ def test_a_ladders_rungs_are_those_of_its_protocol(name):
     from helpers.experiments import ladder, protocols
 
     run = recorded.load(name)
-    text = manifest.PATH.read_bytes()
-    assert run.info["manifest_sha256"] == hashlib.sha256(text).hexdigest()
+    made_with = _was_made_with_a_known_manifest(run)
     plan = json.loads((recorded.FOLDER / "plans" / f"{name}.json").read_text())
-    files = ladder.files_of(run.arrays)
+    files = ladder.files_of(run.arrays, made_with)
     for rung in getattr(protocols, plan["protocol"])(files, len(plan["seeds"])):
-        found = ladder.rung_of(run.arrays, rung.name)
+        found = ladder.rung_of(run.arrays, rung.name, as_drawn=True)
         assert np.array_equal(found.scored, rung.scored)
         for ours, theirs in zip(found.draws, rung.draws, strict=True):
             for one, other in zip(ours, theirs, strict=True):
                 assert all(map(np.array_equal, one, other))
         for method in plan["methods"]:
             one = ladder.on_rung(run.info, run.arrays, rung.name, method)
-            assert one.probabilities.shape[1:] == (len(rung.scored), len(rung.classes))
+            assert one.probabilities.shape[1:] == (len(one.labels), len(rung.classes))
+            gone = set(run.filenames[rung.scored]) - set(one.filenames)
+            assert gone <= recorded.withdrawn()
+            assert not gone or not set(one.filenames) & recorded.withdrawn()
             folders = [f.split("/")[1] for f in one.filenames]
             assert folders == [one.class_names[i] for i in one.labels]
 

@@ -1,5 +1,7 @@
 """The benchmark's manifest: a row a file of Kaggle's version 1, and how to match."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -8,7 +10,10 @@ from scipy.fft import dctn
 from helpers.config import ROOT
 from helpers.datasets import Dataset
 
-PATH = ROOT / "data" / "manifests" / "brain-tumor-mri-v1.csv"
+from .splits import joined
+
+PATH = ROOT / "data" / "manifests" / "brain-tumor-mri-v1.1.csv"
+FIRST = PATH.with_name("brain-tumor-mri-v1.csv")  # what older runs were trained with
 WHOLE = ("group", "series", "patient", "figshare_index", "mirrored", "fold", "keep")
 BOX = ("box_x", "box_y", "box_width", "box_height")
 NUM_FOLDS = 5
@@ -33,10 +38,10 @@ def distance(one: str, other: str) -> int:
     return (int(one, 16) ^ int(other, 16)).bit_count()
 
 
-def load() -> pd.DataFrame:
-    """Return the committed manifest, unknown values as NA."""
+def load(path: Path = PATH) -> pd.DataFrame:
+    """Return the committed manifest, unknown values as NA; `FIRST` is version 1.0."""
     types = dict.fromkeys(WHOLE, "Int64") | dict.fromkeys(BOX, "Float64")
-    rows = pd.read_csv(PATH, dtype=types | {"fingerprint": "string", "conflict": "str"})
+    rows = pd.read_csv(path, dtype=types | {"fingerprint": "string", "conflict": "str"})
     return rows.fillna({"conflict": ""})
 
 
@@ -55,6 +60,19 @@ def rows_of(data: Dataset) -> pd.DataFrame | None:
         if pd.notna(known) and distance(fingerprint(image), known) > TOLERANCE:
             return None
     return found.reset_index(names="file")
+
+
+def split_units(rows: pd.DataFrame) -> set[str]:
+    """Return the files whose slice, series or patient lies in several folds.
+
+    There are some because version 1.1 merged what version 1.0 took for two, and kept
+    the folds. They are neither learned from nor scored.
+    """
+    known = rows.dropna(subset="group")
+    names = ("group", "series", "patient")
+    unit = joined(*(known[name].fillna(-1).to_numpy(int) for name in names))
+    folds = known["fold"].groupby(unit).transform("nunique")
+    return set(known.loc[folds > 1, "filename"])
 
 
 def compare(data: Dataset, rows: pd.DataFrame) -> str:

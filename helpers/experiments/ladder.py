@@ -6,6 +6,7 @@ method predicted; `scores`, `rungs` and `steps` in its JSON follow from those ar
 
 import time
 from itertools import pairwise, product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,9 @@ from .records import (
 )
 
 STEP_METRICS = ("macro_f1", "accuracy")
+# Rungs on which a scored slice may lie in training anyway; on the others, files that
+# turned out to lie in two folds are no longer scored (`recorded.withdrawn`).
+WITH_COPIES = ("official", "random", "no-copies")
 
 
 def run_ladder(experiment: Experiment, look_again: bool) -> None:
@@ -215,16 +219,32 @@ def on_rung(
                 f"{info.get('name', 'this record')}: no {asked!r} among its {what}; "
                 f"there is {', '.join(known) or 'none'}."
             )
-    scored, classes = arrays[f"{rung}/scored"], arrays[f"{rung}/classes"]
+    stays = _stays(arrays, rung)
+    scored, classes = arrays[f"{rung}/scored"][stays], arrays[f"{rung}/classes"]
     picked = {
         "filenames": arrays["filenames"][scored],
         "labels": np.searchsorted(classes, arrays["labels"][scored]),
         "class_names": arrays["class_names"][classes],
-        "fold": arrays[f"{rung}/fold"],
-        "groups": arrays["groups"][scored],
-        "probabilities": arrays[f"{rung}/{method}"],
+        "fold": arrays[f"{rung}/fold"][:, stays],
+        "groups": _persons(arrays)[scored],
+        "probabilities": arrays[f"{rung}/{method}"][:, stays],
     }
     return recorded.Run(info, picked)
+
+
+def _stays(arrays: dict[str, np.ndarray], rung: str) -> np.ndarray:
+    """Tell which of a rung's files are still scored, Boolean [n]."""
+    scored = arrays[f"{rung}/scored"]
+    if rung in WITH_COPIES:
+        return np.ones(len(scored), bool)
+    return ~np.isin(arrays["filenames"][scored], list(recorded.withdrawn()))
+
+
+def _persons(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the recorded groups, one where the manifest knows one person today."""
+    today = files_of(arrays)["unit"].to_numpy()
+    least = pd.Series(arrays["groups"]).groupby(today).transform("min")
+    return least.to_numpy(np.int32)
 
 
 def step(arrays, before: str, after: str, method: str, metric: str) -> dict:
@@ -240,15 +260,21 @@ def step(arrays, before: str, after: str, method: str, metric: str) -> dict:
     )._asdict()
 
 
-def files_of(arrays: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Return the file table of a record, from its arrays and the manifest."""
-    rows = manifest.load().set_index("filename").loc[arrays["filenames"]]
+def files_of(arrays: dict[str, np.ndarray], path: Path = manifest.PATH) -> pd.DataFrame:
+    """Return the file table of a record, from its arrays and a manifest."""
+    rows = manifest.load(path).set_index("filename").loc[arrays["filenames"]]
     return protocols.file_table(rows, arrays["exact"])
 
 
-def rung_of(arrays: dict[str, np.ndarray], name: str) -> Rung:
-    """Return a recorded rung: who was fitted and who was scored, draw by draw."""
+def rung_of(arrays: dict[str, np.ndarray], name: str, as_drawn: bool = False) -> Rung:
+    """Return a recorded rung: who was fitted and who is scored, draw by draw.
+
+    `as_drawn`: with the files that are no longer scored.
+    """
     scored, fold = arrays[f"{name}/scored"].astype(int), arrays[f"{name}/fold"]
+    if not as_drawn:
+        stays = _stays(arrays, name)
+        scored, fold = scored[stays], fold[:, stays]
     bits = np.unpackbits(arrays[f"{name}/training"], axis=2)
     draws = [
         [(np.flatnonzero(fitted), scored[f == i]) for i, fitted in enumerate(parts)]

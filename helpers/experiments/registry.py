@@ -15,6 +15,7 @@ from . import (
     recipe_time,
     seed_recipe,
     transfer,
+    whole,
 )
 from .records import Experiment
 
@@ -35,6 +36,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         recipe_time,
         seed_recipe,
         ablations,
+        whole,
     )
     for experiment in module.EXPERIMENTS
 }

@@ -256,6 +256,8 @@ def _why_not(row: pd.Series, scored: pd.DataFrame, class_names) -> str:
     twin = scored.loc[scored["group"] == row["group"], "filename"]
     if len(twin):
         return f" (the same slice as {twin.iloc[0]})"
+    if row["filename"] in recorded.withdrawn():
+        return " (its slice, series or patient lies in two folds)"
     return " (no known patient: not in the three-class part)"
 
 
