@@ -1,6 +1,6 @@
 # Everything a reader, a teacher or an author does with the course; `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lab bench colab-test lock clean workshop-zip publish publish-config
+.PHONY: help setup book test lab train bench colab-test lock clean workshop-zip publish publish-config
 .SILENT:
 
 RUN := .venv/bin/python
@@ -39,6 +39,9 @@ test: setup  ## run all tests: format, helpers, every notebook, the built book
 
 lab: setup  ## open the chapters in JupyterLab (GPU=1 installs TensorFlow with CUDA)
 	$(RUN) -m jupyterlab chapters
+
+train: setup  ## images to a model file and a report (BRAIN_MRI_DATA=folder, ARGS=--help)
+	$(RUN) -m helpers.train $(ARGS)
 
 bench: setup  ## measure how fast images are read and phantoms drawn, on this machine
 	$(RUN) -m tools.bench_input

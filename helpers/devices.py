@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 
@@ -14,6 +15,14 @@ _NO_MEMORY = re.compile(
 _NO_DISK = re.compile(r"no space left|disk quota", re.I)
 
 
+class DeviceFull(CourseError):
+    """The device's memory did not hold a batch; `half`: the size to try, or None."""
+
+    def __init__(self, message: str, half: int | None):
+        super().__init__(message)
+        self.half = half
+
+
 @contextmanager
 def precision(policy: str) -> Iterator[None]:
     """Build layers with this dtype policy, as "mixed_float16", and then as before."""
@@ -23,6 +32,33 @@ def precision(policy: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def mixed_precision() -> str:
+    """Return the precision in which this machine trains fast.
+
+    "mixed_bfloat16" on GPUs from compute capability 8.0 (Ampere) and on CPUs that have
+    instructions for it, "mixed_float16" on older GPUs such as Colab's T4, else
+    "float32": without such instructions, 16 bits cost a CPU time.
+    """
+    if not keras.distribution.list_devices("gpu"):
+        try:
+            known = Path("/proc/cpuinfo").read_text()
+        except OSError:  # not Linux
+            known = ""
+        fast = "avx512_bf16" in known or "amx_bf16" in known
+        return "mixed_bfloat16" if fast else "float32"
+    if keras.backend.backend() == "jax":
+        import jax
+
+        capability = float(jax.devices("gpu")[0].compute_capability)
+    else:
+        import tensorflow as tf
+
+        gpu = tf.config.list_physical_devices("GPU")[0]
+        details = tf.config.experimental.get_device_details(gpu)
+        capability = details.get("compute_capability", (0, 0))[0]
+    return "mixed_bfloat16" if capability >= 8 else "mixed_float16"
 
 
 def several(devices: Sequence[str] | None = None) -> list[str]:

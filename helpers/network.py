@@ -110,6 +110,40 @@ class Network:
         images = batches.preprocess(grey, self.plan.preprocessing)
         return keras.Model(grey, self.whole(images))
 
+    def portable(self, backbone: keras.Model) -> keras.Model:
+        """Return what predicts, in 32 bits, of layers that any Keras can load.
+
+        `backbone`: another one of the same kind, in 32 bits; it gets the weights. The
+        conversion of grey values becomes a 1 x 1 convolution, and the head's centring
+        a part of its dense layer: as constants of the graph, neither would survive an
+        export to ONNX. If the plan mirrors in prediction, this averages both answers.
+        """
+        layers, side = keras.layers, self.plan.pixels
+        black, white = (
+            keras.ops.convert_to_numpy(
+                batches.preprocess(np.full((1, 1, 1), value), self.plan.preprocessing)
+            ).ravel()
+            for value in (0, 255)
+        )
+        *trained, kernel, bias = self.whole.get_weights()
+        backbone.set_weights(trained)
+        if self.centre:
+            mean, variance = self.centre
+            kernel = kernel / np.sqrt(variance)[:, None]
+            bias = bias - mean @ kernel
+        grey = self._grey()
+        numbers = layers.Rescaling(1.0)(layers.Reshape((side, side, 1))(grey))
+        colour = layers.Conv2D(3, 1, name="grey_to_input")
+        x = layers.GlobalAveragePooling2D()(backbone(colour(numbers)))
+        head = layers.Dense(len(bias), activation="softmax", name="head")
+        answer = keras.Model(grey, head(x))
+        colour.set_weights([((white - black) / 255).reshape(1, 1, 1, 3), black])
+        head.set_weights([kernel, bias])
+        if self.plan.predicts_mirrored:
+            both = [answer(grey), answer(keras.ops.flip(grey, axis=2))]
+            answer = keras.Model(grey, layers.Average()(both))
+        return answer
+
     def predictor(self, stage: Stage) -> Callable[[np.ndarray], np.ndarray]:
         """Return what predicts rows of the images: probabilities float32 [m, k]."""
         inputs, model = self.inputs(stage), self.joined()

@@ -6,9 +6,10 @@ is replaced as a whole (`helpers.checkpoint`). `fit` trains one compiled model s
 `fit_plan` carries out a `helpers.plan.Plan`, from the backbone to what predicts.
 """
 
+import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,9 +20,16 @@ from tqdm import tqdm
 
 from helpers import densenet
 from helpers.batches import ImageBatches
-from helpers.checkpoint import Checkpoint, FiniteLoss
+from helpers.checkpoint import Checkpoint, FiniteLoss, create_variables
 from helpers.config import CourseError
-from helpers.devices import check_parts, is_out_of_memory, precision, several, spread
+from helpers.devices import (
+    DeviceFull,
+    check_parts,
+    is_out_of_memory,
+    precision,
+    several,
+    spread,
+)
 from helpers.network import Network
 from helpers.plan import Plan, Stage
 
@@ -31,6 +39,7 @@ __all__ = [
     "fit",
     "fit_plan",
     "learning_rate",
+    "step_seconds",
 ]
 
 
@@ -91,9 +100,10 @@ def fit(
                 )
             except Exception as error:  # each backend has its own class
                 if is_out_of_memory(error):
-                    raise CourseError(
+                    raise DeviceFull(
                         "the device ran out of memory with batch_size="
-                        f"{batches.batch_size}. {_way_out(batches, keeper.path)}"
+                        f"{batches.batch_size}. {_way_out(batches, keeper.path)}",
+                        _half(batches.batch_size),
                     ) from None
                 raise
             epoch, batch = epoch + 1, 0
@@ -111,12 +121,14 @@ class Trained:
     `predict`: probabilities float32 [m, k] of some rows of the images that were given;
     from cached activations where there are any, which is many times faster on a CPU. If
     the plan mirrors in prediction, this averages both answers, and `model` does not.
+    `portable` builds the model for a file: see `Network.portable`.
     """
 
     plan: Plan
     model: keras.Model
     history: dict[str, list]
     predict: Callable[[np.ndarray], np.ndarray]
+    portable: Callable[[], keras.Model]
 
 
 def fit_plan(
@@ -206,7 +218,72 @@ def fit_plan(
         predict = network.predictor(plan.stages[-1])
         if plan.predicts_mirrored:
             predict = _both_ways(predict, num_images)
-        return Trained(plan, network.joined(), history, predict)
+        joined = network.joined()
+
+    def portable() -> keras.Model:
+        with precision("float32"):
+            return network.portable(build("none", plan.pixels))
+
+    return Trained(plan, joined, history, predict, portable)
+
+
+def step_seconds(
+    plan: Plan,
+    images: np.ndarray,
+    labels: np.ndarray,
+    fit_rows: np.ndarray,
+    build: Callable[[str, int], keras.Model] = densenet.backbone,
+    num_steps: int = 3,
+) -> tuple[float, float] | None:
+    """Time a step of the last stage that trains on pixels, which is the slowest.
+
+    Arguments as in `fit_plan`. Returns the seconds of the first batch, which compiles,
+    and of a later one (mean of `num_steps`), on a network that is thrown away; None if
+    every stage trains on cached activations. Raises `DeviceFull` when a batch does not
+    fit in memory: better now than after an hour.
+    """
+    ends = [time.perf_counter()]
+    note = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter())
+    )
+    with precision(plan.precision):
+        bare, backbone = replace(plan, centring=False), build("none", plan.pixels)
+        num_classes = int(labels.max()) + 1
+        network = Network(bare, images, backbone, num_classes, fit_rows)
+        on_pixels = [s for s in plan.stages if not network.is_cached(s)]
+        if not on_pixels:
+            return None
+        stage = on_pixels[-1]
+        stream = ImageBatches(
+            images,
+            np.eye(num_classes, dtype=np.float32)[labels],
+            fit_rows,
+            plan.batch_size,
+            plan.seed,
+            recipe=stage.augmentation,
+            gradient_accumulation_steps=plan.gradient_accumulation_steps,
+        )
+        model = network.trainable(stage)
+        _compile(model, plan, stage, num_steps + 1)
+        try:
+            ends[0] = time.perf_counter()
+            create_variables(model, stream)
+            model.fit(
+                stream,
+                steps_per_epoch=num_steps + 1,
+                callbacks=[note],
+                shuffle=False,
+                verbose=0,
+            )
+        except Exception as error:  # each backend has its own class
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceFull(
+                f"the device ran out of memory with batch_size={plan.batch_size}.",
+                _half(plan.batch_size),
+            ) from None
+    seconds = np.diff(ends)
+    return float(seconds[0]), float(seconds[1:].mean())
 
 
 def _both_ways(predict: Callable, num_images: int) -> Callable:
@@ -387,7 +464,7 @@ def _tensorboard(folder: Path | str) -> keras.callbacks.TensorBoard:
 def _way_out(batches: ImageBatches, path: Path) -> str:
     """Say what to do when the device's memory is full, with the numbers to set."""
     size, steps = batches.batch_size, batches.accumulation
-    half = next((d for d in range(size // 2, 0, -1) if size % d == 0), None)
+    half = _half(size)
     if half is None:
         return "Take smaller images, or a boundary nearer to the output."
     way = (
@@ -398,3 +475,8 @@ def _way_out(batches: ImageBatches, path: Path) -> str:
     if path.exists():
         return way + f"Training then goes on from {path}."
     return way + "No checkpoint of this stage was written yet."
+
+
+def _half(size: int) -> int | None:
+    """Return the largest batch of at most half the size that divides it, if any."""
+    return next((d for d in range(size // 2, 0, -1) if size % d == 0), None)

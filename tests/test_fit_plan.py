@@ -238,6 +238,44 @@ def test_training_mirrored_is_drawing_from_an_image_and_its_mirror_image(tmp_pat
     np.testing.assert_array_equal(found.predict(VAL), by_hand.predict(VAL))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"preprocessing": "0 to 1", "centring": False}, {"mirror": "in both"}],
+)
+def test_the_portable_model_answers_as_the_training_does(tmp_path, change):
+    weighting = "draw" if "mirror" in change else PLAN.weighting
+    trained = carry_out(only_head(weighting=weighting, **change), tmp_path)
+    model = trained.portable()
+    images = images_and_labels()[0][VAL]
+    said = model.predict(images, verbose=0)
+    np.testing.assert_allclose(said, trained.predict(VAL), atol=1e-5)
+    assert model.input.dtype == "uint8" and np.ptp(said, axis=0).min() > 1e-3
+    kinds = {type(layer).__module__.split(".")[0] for layer in model.layers}
+    assert kinds == {"keras"} and not any("Lambda" in str(x) for x in model.layers)
+
+
+def test_the_steps_that_are_timed_are_those_of_the_stage_on_pixels():
+    images, labels = images_and_labels()
+    plan = dataclasses.replace(PLAN, mixup=0.0, weighting="none", ema=None)
+    first, later = training.step_seconds(plan, images, labels, FIT, small_backbone)
+    assert first > 5 * later > 0  # the first one compiles
+    plan = only_head(weighting="none")
+    assert training.step_seconds(plan, images, labels, FIT, small_backbone) is None
+
+
+def test_memory_that_is_full_while_timing_is_told_with_half_the_batch(monkeypatch):
+    from plan_runner import memory_error
+
+    def fill(self, *arguments, **named):
+        raise memory_error()
+
+    monkeypatch.setattr(keras.Model, "fit", fill)
+    images, labels = images_and_labels()
+    with pytest.raises(CourseError, match="out of memory with batch_size=8") as told:
+        training.step_seconds(PLAN, images, labels, FIT, small_backbone)
+    assert told.value.half == 4
+
+
 def test_a_plan_in_mixed_precision_trains_and_leaves_the_setting_as_it_was(tmp_path):
     stages = (HEAD, Stage("tail", "first_pool", 2, 1e-3, patience=2))
     plan = only_head(stages=stages, precision="mixed_float16")

@@ -3,7 +3,7 @@
 from .patients import purity_and_completeness
 from .reframed import reframed_pairs
 from .report import Audit, audit, in_training_too, oddities, summary
-from .splits import inner_split, joined
+from .splits import folds, inner_split, joined
 from .twins import (
     SAME_SERIES,
     SAME_SLICE,
@@ -22,6 +22,7 @@ __all__ = [
     "Signatures",
     "audit",
     "exact_duplicate_groups",
+    "folds",
     "groups",
     "in_training_too",
     "inner_split",

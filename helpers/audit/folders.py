@@ -17,8 +17,8 @@ SMALL = 64  # side at which colours are looked at
 COLOUR = 40  # grey values between two channels; JPEG alone stays well below
 
 
-def read(root: Path) -> Dataset:
-    """Return every image below `root`, grey, 224 x 224, in the order of its path.
+def read(root: Path, pixels: int = PIXELS) -> Dataset:
+    """Return every image below `root`, grey, square, in the order of its path.
 
     A file's class is the folder it lies in, its split the uppermost folder if that is
     called train, training, test or testing. The table has one more column, `coloured`:
@@ -36,7 +36,7 @@ def read(root: Path) -> Dataset:
 
     def look(file: str):
         try:
-            image, facts = folder.read_image(root / file, PIXELS)
+            image, facts = folder.read_image(root / file, pixels)
             coloured = _coloured(root / file) if facts["mode"] != "L" else 0.0
             return image, facts | {"coloured": coloured}
         except (folder.Unusable, OSError) as reason:
@@ -44,7 +44,7 @@ def read(root: Path) -> Dataset:
 
     rows, aside = [], []
     # Filled in place: a list stacked at the end would need the memory twice.
-    images = np.empty((len(files), PIXELS, PIXELS), np.uint8)
+    images = np.empty((len(files), pixels, pixels), np.uint8)
     with ThreadPoolExecutor() as pool:
         looks = tqdm(pool.map(look, files), "reading", len(files), leave=False)
         for file, found in zip(files, looks, strict=True):

@@ -1,5 +1,8 @@
 """Splits that respect what belongs together."""
 
+import warnings
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
@@ -31,6 +34,38 @@ def inner_split(
         )
     folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
     return next(iter(folds.split(np.zeros(len(labels)), labels, groups)))
+
+
+def folds(
+    labels: np.ndarray, together: np.ndarray, keys: Sequence[str], num_folds: int = 5
+) -> np.ndarray:
+    """Deal the images to folds, 0 to `num_folds` - 1; returns int64 [n].
+
+    `labels` int [n]; `together` int [n]: images that share a number share a fold;
+    `keys` str [n]: a digest of each image's content, which alone decides the order of
+    dealing, so that the same images in any order get the same folds. Class-balanced as
+    far as `together` allows. Raises `CourseError` when there are fewer units than
+    folds, or fewer images in every class. Method: scikit-learn's
+    `StratifiedGroupKFold`, not shuffled.
+    """
+    labels, keys = np.asarray(labels), np.asarray(keys)
+    units, names = pd.factorize(np.asarray(together))
+    largest_class = np.unique(labels, return_counts=True)[1].max(initial=0)
+    if min(len(names), largest_class) < num_folds:
+        raise CourseError(
+            f"{len(names)} units and at most {largest_class} images a class cannot "
+            f"fill {num_folds} folds; use more images or fewer folds."
+        )
+    first_key = pd.Series(keys).groupby(units).min()
+    rank = first_key.rank(method="first").to_numpy()[units]
+    fold = np.empty(len(labels), np.int64)
+    with warnings.catch_warnings():
+        # A class in fewer images than folds is missing from some of them: no surprise.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        parts = StratifiedGroupKFold(num_folds).split(labels, labels, rank)
+        for number, (_, part) in enumerate(parts):
+            fold[part] = number
+    return fold
 
 
 def joined(*groupings: np.ndarray) -> np.ndarray:

@@ -1,15 +1,10 @@
 """The benchmark's manifest, made from an audit and from figshare's patients."""
 
-import warnings
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
-from helpers.audit import Audit, joined
+from helpers.audit import Audit, folds, joined
 from helpers.audit.manifest import BOX, NUM_FOLDS, WHOLE, fingerprint, split_units
-from helpers.config import CourseError
 
 COLUMNS = (
     *("filename", "class", "split", "fingerprint", "group", "series", "patient"),
@@ -106,35 +101,3 @@ def merged(rows: pd.DataFrame) -> pd.DataFrame:
                     merge(column, *ends)
     rows.loc[place.isin(split_units(rows)), "keep"] = 0
     return rows
-
-
-def folds(
-    labels: np.ndarray, together: np.ndarray, keys: Sequence[str], num_folds: int = 5
-) -> np.ndarray:
-    """Deal the images to folds, 0 to `num_folds` - 1; returns int64 [n].
-
-    `labels` int [n]; `together` int [n]: images that share a number share a fold;
-    `keys` str [n]: a digest of each image's content, which alone decides the order of
-    dealing, so that the same images in any order get the same folds. Class-balanced as
-    far as `together` allows. Raises `CourseError` when there are fewer units than
-    folds, or fewer images in every class. Method: scikit-learn's
-    `StratifiedGroupKFold`, not shuffled.
-    """
-    labels, keys = np.asarray(labels), np.asarray(keys)
-    units, names = pd.factorize(np.asarray(together))
-    largest_class = np.unique(labels, return_counts=True)[1].max(initial=0)
-    if min(len(names), largest_class) < num_folds:
-        raise CourseError(
-            f"{len(names)} units and at most {largest_class} images a class cannot "
-            f"fill {num_folds} folds; use more images or fewer folds."
-        )
-    first_key = pd.Series(keys).groupby(units).min()
-    rank = first_key.rank(method="first").to_numpy()[units]
-    fold = np.empty(len(labels), np.int64)
-    with warnings.catch_warnings():
-        # A class in fewer images than folds is missing from some of them: no surprise.
-        warnings.filterwarnings("ignore", message="The least populated class")
-        parts = StratifiedGroupKFold(num_folds).split(labels, labels, rank)
-        for number, (_, part) in enumerate(parts):
-            fold[part] = number
-    return fold
