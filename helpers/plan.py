@@ -183,7 +183,7 @@ class Plan:
         try:
             values = json.loads(text, object_pairs_hook=_once)
         except (ValueError, TypeError, RecursionError) as error:
-            raise CourseError(f"a plan cannot be read as JSON: {error}.") from None
+            raise CourseError(f"a plan cannot be read as JSON: {error}") from None
         return cls.from_dict(values)
 
 

@@ -158,7 +158,7 @@ def read_plan(path: Path) -> Plan:
     """Read a plan from its file; `CourseError` for one that cannot be used."""
     try:
         return Plan.from_json(path.read_text())
-    except (OSError, UnicodeDecodeError, ValueError, AttributeError) as error:
+    except (OSError, UnicodeDecodeError, CourseError) as error:
         raise CourseError(
             f"{path}: cannot be read as a plan ({error}). Expected JSON as in "
             f"{PLANS / 'recommended.json'}; chapter 7 explains it."
