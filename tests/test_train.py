@@ -219,7 +219,19 @@ def test_no_slice_series_or_patient_is_on_both_sides(monkeypatch):
             assert len(other) and not set(one) & set(other), name
 
 
-def test_five_folds_make_a_table_that_the_benchmark_reads(place, monkeypatch):
+def test_patients_that_a_table_tells_are_kept_whole(place):
+    data = train.read_images(str(place / "images"), 96)
+    patient = np.arange(len(data)) // 4
+    table = pd.DataFrame({"file": data.table["file"], "patient": patient})
+    table.iloc[:40].to_csv(place / "who.csv", index=False)
+    rows = train.divide(train.with_patients(data, place / "who.csv"))
+    assert rows["patient"].notna().sum() == 40
+    assert rows.groupby(patient)["fold"].nunique().iloc[:10].tolist() == [1] * 10
+    assert rows.groupby(patient)["unit"].nunique().iloc[:10].tolist() == [1] * 10
+    assert train.divide(data).groupby(patient)["fold"].nunique().max() > 1
+
+
+def test_five_folds_make_a_table_that_the_benchmark_reads(place, monkeypatch, capsys):
     shutil.rmtree(place / "images")
     known = manifest.load()
     part = known[(known["keep"] == 1) & known["patient"].notna()]
@@ -234,6 +246,7 @@ def test_five_folds_make_a_table_that_the_benchmark_reads(place, monkeypatch):
     monkeypatch.setattr(manifest, "load", lambda: part.copy())
     write_plan(place / "plan.json", stages=(PLAN.stages[0],), batch_size=4)
     assert command(place, "--folds") == 0
+    assert "Training and Testing are pooled" in capsys.readouterr().out
     found = score.read(place / "out" / "predictions.csv")
     assert list(found.class_names) == list(CLASSES)
     assert len(found.rows) == 60 and found.unresolved is None
@@ -292,9 +305,27 @@ def break_plan(folder: Path) -> None:
     (folder / "plan.json").write_text("{not json")
 
 
+def tell_of_others(folder: Path) -> None:
+    (folder / "who.csv").write_text("file,patient\nglioma/x.png,1\n")
+
+
+def tell_twice(folder: Path) -> None:
+    (folder / "who.csv").write_text("file,patient\na/1.png,1\na/1.png,2\n")
+
+
+def tell_nothing(folder: Path) -> None:
+    (folder / "who.csv").write_text("name,id\nglioma/00.png,1\n")
+
+
+WHO = ("--patients", "who.csv")
+
+
 @pytest.mark.parametrize(
     ("happen", "options", "says"),
     [
+        (tell_of_others, WHO, "none of its files is in .* names such as glioma/00.png"),
+        (tell_twice, WHO, "a/1.png is there twice, with two patients"),
+        (tell_nothing, WHO, "its columns are name, id; expected file and patient"),
         (remove, (), "images is not a folder; .* Set BRAIN_MRI_DATA"),
         (leave_one_class, (), "one class, glioma; expected two or more"),
         (thin_out, (), "class glioma: its . slices come from . patients or series"),
@@ -303,9 +334,10 @@ def break_plan(folder: Path) -> None:
         (None, ("--batch-size", "3"), "expected a number that divides the 8"),
     ],
 )
-def test_a_mistake_is_one_message(place, capsys, happen, options, says):
+def test_a_mistake_is_one_message(place, capsys, monkeypatch, happen, options, says):
     if happen:
         happen(place)
+    monkeypatch.chdir(place)
     assert command(place, *options) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert re.search(says, told), told
