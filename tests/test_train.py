@@ -24,8 +24,9 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import f1_score, log_loss, recall_score
 from small_network import SIDE, small_backbone
 
-from helpers import devices, train, training
+from helpers import devices, train, train_report, training
 from helpers.audit import manifest
+from helpers.evaluation import bootstrap_interval
 from helpers.experiments import score
 from helpers.plan import Plan, Stage
 
@@ -165,6 +166,23 @@ def test_the_report_follows_from_the_saved_probabilities(done):
     assert f"{low:.3f} to {high:.3f}" in page and page.count("<img alt=") == 3
 
 
+def test_the_intervals_draw_whole_patients_or_series(done, tmp_path):
+    shutil.copytree(done / "out", tmp_path / "out")
+    rows = pd.read_csv(tmp_path / "out" / "split.csv")
+    rows["unit"] %= 3
+    rows.to_csv(tmp_path / "out" / "split.csv", index=False)
+    found = json.loads(train_report.make(tmp_path / "out")["report.json"])
+    said = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    held = rows.set_index("file").loc[said["filename"]]
+    labels, answers = held["class"].map(CLASSES.index), said[list(CLASSES)].to_numpy()
+    whole, single = (
+        bootstrap_interval("accuracy", labels, answers, groups).tolist()
+        for groups in (held["unit"].to_numpy(), None)
+    )
+    assert found["metrics"]["ci95"]["accuracy"] == whole != single
+    assert found["num_units"] == 3
+
+
 def test_what_was_watched_is_called_no_test_and_what_is_unknown_is_said(done):
     found = json.loads((done / "out" / "report.json").read_text())
     assert found["kind"] == "validation" and found["is_a_test_result"] is False
@@ -255,6 +273,29 @@ def test_five_folds_make_a_table_that_the_benchmark_reads(place, monkeypatch, ca
     told = json.loads((place / "out" / "report.json").read_text())
     assert told["kind"] == "cross-validation" and "once, at the end" in told["why_not"]
     assert not (place / "out" / "model.keras").exists()
+    history = json.loads((place / "out" / "history.json").read_text())
+    assert len(history) == 5 and "val_loss" not in history[0]
+
+
+def test_a_fold_with_patience_decides_by_a_part_of_what_is_learned_from(monkeypatch):
+    number = np.arange(200)
+    rows = pd.DataFrame({"file": number.astype(str), "unit": number // 4})
+    rows["group"], rows["fold"], rows["keep"] = number // 2, rows["unit"] % 5, True
+    data = SimpleNamespace(labels=number % 2, images=number, class_names=("a", "b"))
+    patient = replace(PLAN.stages[0], patience=2)
+    job = train.Job(data, rows, replace(PLAN, stages=(patient,)), "none", Path())
+    seen = []
+
+    def fit_plan(plan, images, labels, learn, watched, *rest, **named):
+        seen.extend([learn, watched])
+        model = SimpleNamespace(predict=lambda x, **named: np.ones((len(x), 2)) / 2)
+        return SimpleNamespace(portable=lambda: model, history={})
+
+    monkeypatch.setattr(training, "fit_plan", fit_plan)
+    train.train_fold(job, 1, unwatched=True, every=1, build=None)
+    parts = [set(rows["unit"].iloc[part]) for part in (*seen, job.held_out(1))]
+    assert [len(part) for part in parts] == [36, 4, 10]
+    assert not parts[0] & parts[1] and not (parts[0] | parts[1]) & parts[2]
 
 
 def test_seven_classes_work_and_a_second_plan_is_a_second_look(place, capsys):
