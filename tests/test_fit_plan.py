@@ -16,7 +16,7 @@ from small_network import images_and_labels, small_backbone
 
 from helpers import batches, training
 from helpers.config import CourseError
-from helpers.devices import is_out_of_memory
+from helpers.devices import is_out_of_memory, mixed_precision
 from helpers.plan import Plan, Stage
 
 HEAD = Stage("head", "backbone", 2, 1e-2)
@@ -98,6 +98,33 @@ def test_full_memory_is_told_from_other_errors(error, full):
 
 def test_a_memory_error_of_python_is_full_memory():
     assert is_out_of_memory(MemoryError())
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("avx2 avx512_bf16", "mixed_bfloat16"), ("avx2 avx512f", "float32")],
+)
+def test_a_cpu_computes_in_16_bits_if_it_has_instructions_for_them(
+    monkeypatch, flags, precision
+):
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [])
+    monkeypatch.setattr(Path, "read_text", lambda path: f"flags : {flags}")
+    assert mixed_precision() == precision
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"), [((7, 5), "mixed_float16"), ((8, 0), "mixed_bfloat16")]
+)
+def test_a_gpu_gets_the_16_bits_that_it_is_fast_in(monkeypatch, capability, precision):
+    import tensorflow as tf
+
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: ["gpu:0"])
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["the GPU"])
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda gpu: details
+    )
+    assert mixed_precision() == precision
 
 
 @pytest.mark.parametrize(
