@@ -1,20 +1,23 @@
 # Everything a reader, a teacher or an author does with the course; `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lab train bench colab-test lock clean workshop-zip publish publish-config
+.PHONY: help setup book check test lab train bench colab-test lock clean workshop-zip publish publish-config
 .SILENT:
 
 RUN := .venv/bin/python
 BRANCH ?= main
-# Notebooks run in chapters/: a path that is given relative to here must hold there too.
-absolute = $(shell test -e '$(1)' && cd "$$(dirname '$(1)')" && echo "$$PWD/$$(basename '$(1)')" || echo '$(1)')
-ifdef BRAIN_MRI_DATA
-override BRAIN_MRI_DATA := $(call absolute,$(BRAIN_MRI_DATA))
-export BRAIN_MRI_DATA
+export BRANCH
+# What a reader sets is handed on as it stands: neither make nor a shell reads it. Paths
+# are made whole by helpers/config.py, wherever a notebook runs.
+define as_it_stands
+ifdef $(1)
+override $(1) := $$(value $(1))
+export $(1)
 endif
-ifdef BRAIN_MRI_WEIGHTS
-override BRAIN_MRI_WEIGHTS := $(call absolute,$(BRAIN_MRI_WEIGHTS))
-export BRAIN_MRI_WEIGHTS
-endif
+endef
+AS_GIVEN := BRAIN_MRI_DATA BRAIN_MRI_WEIGHTS BRAIN_MRI_FIGSHARE BRAIN_MRI_CACHE REPO BRANCH
+$(foreach name,$(AS_GIVEN),$(eval $(call as_it_stands,$(name))))
+# Another Python's packages, or another place for ours, would be mixed in.
+unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PIP_USER
 # The course's own programs come first: notebooks start the kernel of this environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # TensorFlow's warnings, without its greetings.
@@ -34,11 +37,14 @@ setup:  ## install everything into .venv, as pinned (the others do this first)
 book: setup  ## build the executed book into _build/html
 	$(RUN) -m tools.book
 
-test: setup  ## run all tests: format, helpers, every notebook, the built book
+check: setup  ## is my installation right? half a minute, and what to do if not
+	$(RUN) -m tools.check
+
+test: setup  ## for authors: all tests of format, helpers, notebooks, the built book
 	$(RUN) -m tools.run_tests
 
 lab: setup  ## open the chapters in JupyterLab (GPU=1 installs TensorFlow with CUDA)
-	$(RUN) -m jupyterlab chapters
+	$(RUN) -m jupyterlab chapters $(if $(filter 0,$(shell id -u)),--allow-root)
 
 train: setup  ## images to a model file and a report (BRAIN_MRI_DATA=folder, ARGS=--help)
 	$(RUN) -m helpers.train $(ARGS)
@@ -57,7 +63,7 @@ publish: book  ## pack the built book into _build/site.zip for any web host
 	$(RUN) -m tools.pack site
 
 publish-config: setup  ## write your repository into buttons and notebooks: REPO=owner/name
-	$(RUN) -m tools.publish_config "$(REPO)" "$(BRANCH)"
+	$(RUN) -m tools.publish_config "$$REPO" "$$BRANCH"
 
 lock: setup  ## resolve requirements.in into requirements.lock again (authors)
 	.venv/bin/uv pip compile --universal --python-version 3.11 --quiet \

@@ -13,7 +13,18 @@ import numpy as np
 from keras import ops
 from keras.applications import densenet
 
-from helpers.config import CourseError
+from helpers.config import BACKENDS, CourseError
+
+if keras.backend.backend() not in BACKENDS:
+    raise CourseError(
+        f"Keras runs on {keras.backend.backend()!r}; expected {' or '.join(BACKENDS)}. "
+        "Unset KERAS_BACKEND, and restart the kernel."
+    )
+# An old keras.json may ask for 16 bits, or for the channels first, and nobody knows.
+if keras.config.floatx() != "float32":
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+keras.config.set_image_data_format("channels_last")
 
 # A SeedSequence pads its entropy with zeros, so (seed, epoch) and (seed, epoch, 0) are
 # one stream: each use of randomness puts its own number in front.

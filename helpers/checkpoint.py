@@ -5,6 +5,7 @@ state of Dropout's random numbers.
 """
 
 import json
+import sys
 import zlib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from helpers.batches import ImageBatches
 from helpers.config import CourseError
 from helpers.densenet import whole_file
 
+_SINCE = "weights_sha256"  # what older checkpoints do not have
 _STOPPER_STATE = ("wait", "best", "best_epoch", "stopped_epoch")
 
 
@@ -70,8 +72,9 @@ class Checkpoint(keras.callbacks.Callback):
     A step may be cut into more or fewer batches than before (`batch_size`,
     `gradient_accumulation_steps`), as long as it has as many images.
 
-    Raises `CourseError` for a file that is damaged or of another run, for weights that
-    are not finite, and for a full disk; the old file stays then.
+    A file that was begun before the weights' content was noted is gone on with, and
+    that is said. Raises `CourseError` for a file that is damaged or of another run, for
+    weights that are not finite, and for a full disk; the old file stays then.
     """
 
     def __init__(
@@ -194,6 +197,14 @@ class Checkpoint(keras.callbacks.Callback):
                 f"{self.path} is damaged ({error}). Delete it to train from the start, "
                 "or put a copy of it back."
             ) from None
+        if _SINCE not in info["run"] and self.run.pop(_SINCE, None):
+            # Also when it is saved again, this file does not say what it began with.
+            print(
+                f"{self.path} is older than the noting of the weights' content, and "
+                f"goes on with {self.run.get('weights')}: make sure that this is the "
+                "file it began with, or delete the checkpoint.",
+                file=sys.stderr,
+            )
         if info["run"] != self.run:
             other = [k for k in self.run if self.run[k] != info["run"].get(k)]
             found = ", ".join(f"{k} {info['run'].get(k)}" for k in other)

@@ -20,7 +20,15 @@ import numpy as np
 from tqdm import tqdm
 
 from helpers import batches
-from helpers.config import ROOT, SEED, CourseError, cache_dir, profile, weights_setting
+from helpers.config import (
+    ROOT,
+    SEED,
+    CourseError,
+    cache_dir,
+    profile,
+    weights_setting,
+    whole_path,
+)
 
 # Keras' own file, fetched under Keras' own name and MD5. Keras would look for it only
 # after building the model, and say `Exception: URL fetch failure`.
@@ -85,6 +93,18 @@ def backbone(weights: str = "auto", pixels: int | None = None) -> keras.Model:
     else:
         _load_weights(model, source)
     return model
+
+
+def content(model: keras.Model) -> str:
+    """Return the first 16 digits of the SHA-256 of a model's weights, in their order.
+
+    The same weights have the same content, whatever their file is called.
+    """
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
 
 
 def phantom_classifier() -> keras.Model:
@@ -232,7 +252,7 @@ def _source(weights: str) -> Path | str | None:
         return None
     if weights in ("bundled", "imagenet"):
         return weights
-    path = Path(weights).expanduser()
+    path = whole_path(weights)
     if not path.is_file():
         raise CourseError(
             f"no weights file at {path}; expected auto, bundled, imagenet, none, or "

@@ -130,3 +130,28 @@ def maps(steps: Sequence[tuple[str, int, int]], title: str) -> Figure:
     axes.set(xlim=(-0.3, at), ylim=(-1.25, 0.75), title=title)
     axes.axis("off")
     return figure
+
+
+def trained(
+    parts: Sequence[tuple[str, float]], rows: Sequence[tuple[str, int]]
+) -> Figure:
+    """Draw a network's parts as a row of boxes, once for each way to train it.
+
+    `parts`: (label, relative width) from input to output; `rows`: (label, number of
+    the first part that trains). White keeps its weights, orange trains.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.9 * len(rows) + 0.3))
+    for row, (name, first) in enumerate(rows):
+        at, middle = 0.0, -1.4 * row
+        for number, (label, width) in enumerate(parts):
+            colour = ORANGE if number >= first else "white"
+            box = Rectangle((at, middle - 0.4), width, 0.8, facecolor=colour, ec=BLACK)
+            axes.add_patch(box)
+            axes.text(at + width / 2, middle, label, ha="center", va="center")
+            at += width + 0.35
+            if number + 1 < len(parts):
+                arrow(axes, (at - 0.33, middle), (at - 0.02, middle), BLACK)
+        axes.text(-0.25, middle, name, ha="right", va="center")
+    axes.set(xlim=(-2.2, at), ylim=(-1.4 * len(rows) + 0.8, 0.6))
+    axes.axis("off")
+    return figure

@@ -4,11 +4,14 @@ Needs no network library, so a plan can be read, compared and committed anywhere
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Real
 from typing import Any
 
 from helpers.config import SEED, CourseError
 
+_SEEDS = 2**32  # NumPy and Keras take no larger one
 _CHOICES = {
     "schedule": ("cosine", "constant"),
     "augmentation": (
@@ -53,13 +56,15 @@ class Stage:
     patience: int | None = None
 
     def __post_init__(self):
-        _check(
-            self, "name", isinstance(self.name, str) and _plain(self.name), "a-z0-9-"
-        )
-        _check(self, "boundary", bool(self.boundary), "the name of a layer")
+        named = isinstance(self.name, str) and _plain(self.name)
+        _check(self, "name", named, "a-z0-9-")
+        layer = isinstance(self.boundary, str) and bool(self.boundary)
+        _check(self, "boundary", layer, "the name of a layer")
         _check(self, "num_epochs", _whole(self.num_epochs), "1 or more")
-        _check(self, "learning_rate", self.learning_rate > 0, "above 0")
-        _check(self, "warmup", 0 <= self.warmup < 1, "0 or more and below 1")
+        rate = _real(self.learning_rate) and self.learning_rate > 0
+        _check(self, "learning_rate", rate, "above 0")
+        share = _real(self.warmup) and 0 <= self.warmup < 1
+        _check(self, "warmup", share, "0 or more and below 1")
         patient = self.patience is None or _whole(self.patience)
         _check(self, "patience", patient, "1 or more, or null")
         _check_choices(self)
@@ -112,10 +117,11 @@ class Plan:
     seed: int = field(default=SEED)
 
     def __post_init__(self):
-        stages = tuple(self.stages)
+        in_order = isinstance(self.stages, list | tuple)
+        stages = tuple(self.stages) if in_order else self.stages
         object.__setattr__(self, "stages", stages)
-        names = [stage.name for stage in stages if isinstance(stage, Stage)]
-        distinct = len(set(names)) == len(stages) > 0
+        names = in_order and [s.name for s in stages if isinstance(s, Stage)]
+        distinct = in_order and len(set(names)) == len(stages) > 0
         _check(self, "stages", distinct, "one Stage or more, no name twice")
         _check(self, "pixels", _whole(self.pixels, 32), "32 or more")
         _check(self, "centring", isinstance(self.centring, bool), "true or false")
@@ -123,15 +129,19 @@ class Plan:
         accumulated = _whole(self.gradient_accumulation_steps)
         _check(self, "gradient_accumulation_steps", accumulated, "1 or more")
         for name in ("dropout", "label_smoothing"):
-            _check(self, name, 0 <= getattr(self, name) < 1, "0 or more and below 1")
+            value = getattr(self, name)
+            share = _real(value) and 0 <= value < 1
+            _check(self, name, share, "0 or more and below 1")
         for name in ("weight_decay", "mixup"):
-            _check(self, name, getattr(self, name) >= 0, "0 or more")
-        averaged = self.ema is None or 0 < self.ema < 1
+            value = getattr(self, name)
+            _check(self, name, _real(value) and value >= 0, "0 or more")
+        averaged = self.ema is None or (_real(self.ema) and 0 < self.ema < 1)
         _check(self, "ema", averaged, "between 0 and 1, or null")
+        _check_choices(self)
         drawn = self.weighting != "group" or not self.trains_mirrored
         _check(self, "weighting", drawn, "none or draw, as mirror is in training")
-        _check(self, "seed", _whole(self.seed, 0), "0 or more")
-        _check_choices(self)
+        seed = _whole(self.seed, 0) and self.seed < _SEEDS
+        _check(self, "seed", seed, f"0 or more and below {_SEEDS}")
 
     @property
     def trains_mirrored(self) -> bool:
@@ -151,10 +161,13 @@ class Plan:
     def from_dict(cls, values: dict[str, Any]) -> "Plan":
         """Make a plan of what `as_dict` returned or JSON held; left out is default.
 
-        Raises `CourseError` for an unknown or missing name, or a value out of range.
+        Raises `CourseError` for an unknown or missing name, or for a value of another
+        type or out of range.
         """
-        stages = tuple(_make(Stage, stage) for stage in values.get("stages", ()))
-        return _make(cls, values | {"stages": stages})
+        stages = values.get("stages", ()) if isinstance(values, dict) else ()
+        if isinstance(stages, list | tuple):
+            stages = tuple(_make(Stage, stage) for stage in stages)
+        return _make(cls, values, stages=stages)
 
     def to_json(self) -> str:
         """Return the plan as text for people, files and hashes, one value a line."""
@@ -162,20 +175,40 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
-        """Make a plan of the text that `to_json` returned."""
-        return cls.from_dict(json.loads(text))
+        """Make a plan of the text that `to_json` returned.
+
+        Raises `CourseError` as `from_dict`, for text that is not JSON, and for a name
+        that stands there twice: JSON's readers keep the last one without a word.
+        """
+        try:
+            values = json.loads(text, object_pairs_hook=_once)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CourseError(f"a plan cannot be read as JSON: {error}") from None
+        return cls.from_dict(values)
 
 
-def _make(kind: type, values: dict[str, Any]):
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise CourseError(f"a plan holds {twice[0]!r} twice; keep one of the two.")
+    return dict(pairs)
+
+
+def _make(kind: type, values: dict[str, Any], **changed):
     known = [f.name for f in fields(kind)]
-    if unknown := sorted(set(values) - set(known)):
+    if not isinstance(values, dict):
+        raise CourseError(
+            f"{kind.__name__} is {values!r}; expected names with values, such as "
+            f"{', '.join(known[:3])}."
+        )
+    if unknown := [name for name in values if name not in known]:
         raise CourseError(
             f"{kind.__name__}: {unknown[0]!r} is not part of it; expected "
             f"{', '.join(known)}."
         )
     try:
-        return kind(**values)
-    except TypeError as error:  # a missing name, or a value that cannot be compared
+        return kind(**values | changed)
+    except TypeError as error:  # a missing name
         raise CourseError(f"{kind.__name__} cannot be made: {error}.") from None
 
 
@@ -196,6 +229,14 @@ def _check_choices(thing) -> None:
 
 def _whole(value: Any, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _real(value: Any) -> bool:
+    try:
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        return is_number and math.isfinite(value)
+    except OverflowError:  # a whole number of more than 300 digits
+        return False
 
 
 def _plain(name: str) -> bool:

@@ -94,6 +94,13 @@ def main(arguments: list[str] | None = None, build: Callable | None = None) -> i
         "since a step still averages over as many as the plan says",
     )
     parser.add_argument(
+        "--patients",
+        type=Path,
+        metavar="FILE",
+        help="who is on which image: a CSV with the columns file (as below the folder) "
+        "and patient, so that no patient is on both sides",
+    )
+    parser.add_argument(
         "--out", type=Path, help="folder for the result (default: in data/trained/)"
     )
     options = parser.parse_args(arguments)
@@ -126,7 +133,7 @@ def run(options: argparse.Namespace, build: Callable | None = None) -> None:
     weights = config.weights_setting()
     if weights == "auto":
         weights = "bundled" if setting == "phantom" else "imagenet"
-    data = read_images(setting, plan.pixels)
+    data = with_patients(read_images(setting, plan.pixels), options.patients)
     from helpers import densenet  # imports TensorFlow: eight seconds
 
     build = build or densenet.backbone
@@ -158,7 +165,7 @@ def read_plan(path: Path) -> Plan:
     """Read a plan from its file; `CourseError` for one that cannot be used."""
     try:
         return Plan.from_json(path.read_text())
-    except (OSError, UnicodeDecodeError, ValueError, AttributeError) as error:
+    except (OSError, UnicodeDecodeError, CourseError) as error:
         raise CourseError(
             f"{path}: cannot be read as a plan ({error}). Expected JSON as in "
             f"{PLANS / 'recommended.json'}; chapter 7 explains it."
@@ -173,6 +180,34 @@ def read_images(setting: str, pixels: int) -> Dataset:
         return folders.read(Path(setting).expanduser(), pixels)
     except CourseError as error:
         raise CourseError(f"{error} Set BRAIN_MRI_DATA to that folder.") from None
+
+
+def with_patients(data: Dataset, path: Path | None) -> Dataset:
+    """Return the dataset with the patients that a CSV tells, NA where it does not.
+
+    Raises `CourseError` for a file that is no such table, or of other images.
+    """
+    if path is None:
+        return data
+    try:
+        listed = pd.read_csv(path, dtype=str).drop_duplicates()
+    except (OSError, ValueError) as error:
+        raise CourseError(f"{path}: cannot be read as CSV ({error}).") from None
+    if not {"file", "patient"} <= set(listed):
+        raise CourseError(
+            f"{path}: its columns are {', '.join(listed)}; expected file and patient."
+        )
+    of_file = listed.set_index("file")["patient"]
+    if not of_file.index.is_unique:
+        twice = of_file.index[of_file.index.duplicated()][0]
+        raise CourseError(f"{path}: {twice} is there twice, with two patients.")
+    patient = data.table["file"].map(of_file).astype("string")
+    if patient.isna().all():
+        raise CourseError(
+            f"{path}: none of its files is in {data.name}; expected names such as "
+            f"{data.table['file'].iloc[0]}."
+        )
+    return replace(data, table=data.table.assign(patient=patient))
 
 
 def prepare(
@@ -197,7 +232,8 @@ def prepare(
     folder = options.out or TRAINED / out.replace(" ", "-")
     make_room(folder)
     digest = hashlib.sha256(data.fingerprint.encode())
-    digest.update(data.table[["file", "class"]].to_csv().encode())
+    told = [name for name in ("file", "class", "patient") if name in data.table]
+    digest.update(data.table[told].to_csv().encode())
     about = {
         "data": data.name,
         "synthetic": data.synthetic,
@@ -215,7 +251,8 @@ def prepare(
 
         plan = replace(plan, precision=mixed_precision())
     large = read_images(setting, folders.PIXELS)  # small images hide copies
-    rows, about["audited"] = divide(large), large.fingerprint
+    rows = divide(with_patients(large, options.patients))
+    about["audited"] = large.fingerprint
     if list(rows["file"]) != list(data.table["file"]):
         raise CourseError(f"{data.name} changed while it was read; start again.")
     table = data.table[["mode", "width", "height"]].reset_index(drop=True)
@@ -236,12 +273,13 @@ def divide(data: Dataset) -> pd.DataFrame:
     stands for its slice, none for a slice with several classes. Of Kaggle's version 1,
     the course's manifest knows all that. `data` at `folders.PIXELS` or so.
     """
-    rows = manifest.rows_of(data)
+    told = "patient" in data.table and data.table["patient"].notna().any()
+    rows = None if told else manifest.rows_of(data)
     if rows is None:
         found = audit.audit(data).files
         rows = found[["file", "class", "group", "series"]].copy()
         patient = np.full(len(rows), -1)
-        if "patient" in data.table:
+        if told:
             patient = pd.factorize(data.table["patient"])[0]
         rows["patient"] = pd.array(np.where(patient < 0, pd.NA, patient), "Int64")
         rows["keep"] = found["first"] & ~found["conflict"]
@@ -429,6 +467,8 @@ def _told(job: Job, weights: str) -> str:
     known = f"known for {patient.notna().sum()} of {len(rows)} files"
     if patient.isna().all():
         known = "not known; series (slices that look like one patient's) stand in"
+    folders_told = job.data.table["split"].dropna().nunique() > 1
+    pooled = "Training and Testing are pooled and dealt anew; " if folders_told else ""
     learn, held = job.learned(HELD_OUT), job.held_out(HELD_OUT)
     units = rows["unit"].iloc[held].nunique()
     stages = ", ".join(
@@ -442,7 +482,8 @@ def _told(job: Job, weights: str) -> str:
         "copies": f"{len(kept)} slices to use, in {rows['unit'].nunique()} "
         "patients or series that stay together",
         "patients": known,
-        "split": f"{len(learn)} files to learn from; {len(held)} slices of {units} "
+        "split": pooled
+        + f"{len(learn)} files to learn from; {len(held)} slices of {units} "
         "patients or series held out",
         "plan": f"{plan.pixels} pixels; {stages}; {plan.precision}",
         "weights": weights,

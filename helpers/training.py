@@ -21,7 +21,7 @@ from tqdm import tqdm
 from helpers import densenet
 from helpers.batches import ImageBatches
 from helpers.checkpoint import Checkpoint, FiniteLoss, create_variables
-from helpers.config import CourseError
+from helpers.config import CourseError, whole_path
 from helpers.devices import (
     DeviceFull,
     check_parts,
@@ -32,6 +32,7 @@ from helpers.devices import (
 )
 from helpers.network import Network
 from helpers.plan import Plan, Stage
+from helpers.training_data import checked
 
 __all__ = [
     "Checkpoint",
@@ -159,7 +160,9 @@ def fit_plan(
     network in two, any other on pixels. Raises `CourseError` for data that do not fit
     the plan, and all that `fit` raises.
     """
-    _check_data(plan, images, labels, val_rows, groups)
+    data = checked(plan, images, labels, fit_rows, val_rows, groups)
+    images, labels, groups = data.images, data.labels, data.groups
+    fit_rows, val_rows, folder = data.fit_rows, data.val_rows, whole_path(folder)
     num_images, draws = len(images), plan.weighting == "draw"
     if plan.mirror:
         images = np.concatenate([images, images[:, :, ::-1]])
@@ -175,13 +178,14 @@ def fit_plan(
     history = {"stage": []}
     with precision(plan.precision):
         keras.utils.set_random_seed(plan.seed)
-        data = (one_hot.shape[1], fit_rows)
-        network = Network(plan, images, build(weights, plan.pixels), *data)
+        backbone, given = build(weights, plan.pixels), (one_hot.shape[1], fit_rows)
+        about["weights_sha256"] = densenet.content(backbone)
+        network = Network(plan, images, backbone, *given)
         with spread(shared):
             trained = network
             if shared:  # a network of its own; caches and results are on one device
                 backbone = build(weights, plan.pixels)
-                trained = Network(plan, images, backbone, *data, like=network)
+                trained = Network(plan, images, backbone, *given, like=network)
             for number, stage in enumerate(plan.stages):
                 about |= _about(plan, stage)
                 stream = ImageBatches(
@@ -202,12 +206,14 @@ def fit_plan(
                     model,
                     stream,
                     stage.num_epochs,
-                    Path(folder) / f"{number + 1}-{stage.name}.npz",
+                    folder / f"{number + 1}-{stage.name}.npz",
                     network.validation(stage, one_hot, val_rows),
                     stage.patience,
                     every,
                     dict(about),
-                    None if tensorboard is None else Path(tensorboard) / stage.name,
+                    None
+                    if tensorboard is None
+                    else whole_path(tensorboard) / stage.name,
                     stage.name,
                 )
                 if shared:
@@ -355,27 +361,6 @@ class BestEpoch(keras.callbacks.EarlyStopping):
 def _averages(model: keras.Model) -> bool:
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     return optimizer.use_ema
-
-
-def _check_data(plan: Plan, images, labels, val_rows, groups) -> None:
-    side = (plan.pixels, plan.pixels)
-    if images.shape[1:] != side or images.dtype != np.uint8:
-        raise CourseError(
-            f"the images are {images.dtype} of shape {images.shape[1:]}; the plan "
-            f"expects uint8 of shape {side}. Load them so, or change the plan's pixels."
-        )
-    if len(labels) != len(images):
-        raise CourseError(f"{len(images)} images, but {len(labels)} labels.")
-    patient = [stage.name for stage in plan.stages if stage.patience is not None]
-    if patient and not len(val_rows):
-        raise CourseError(
-            f"stage {patient[0]!r} has patience, but there is no validation part to "
-            "decide by. Set val_rows, or patience to None."
-        )
-    if plan.weighting != "none" and groups is None:
-        raise CourseError(
-            f'the plan\'s weighting is "{plan.weighting}": set groups, one an image.'
-        )
 
 
 def _sample_weights(

@@ -5,6 +5,7 @@ import matplotlib
 matplotlib.use("agg")
 
 import numpy as np
+from matplotlib.colors import to_hex
 from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
 
 from helpers import drawings
@@ -43,3 +44,12 @@ def test_maps_are_as_high_as_their_side_and_as_wide_as_their_channels():
     (width, height), (narrow, low) = (np.ptp(boxes[i].get_xy(), axis=0) for i in (0, 3))
     assert narrow < width and low < height
     assert len(arrows(axes)) == 1
+
+
+def test_what_trains_is_orange_and_the_rest_white():
+    parts, rows = (("a", 2), ("b", 1), ("c", 1)), (("last", 2), ("all", 0))
+    (axes,) = drawings.trained(parts, rows).axes
+    boxes = [p for p in axes.patches if isinstance(p, Rectangle)]
+    orange = [to_hex(b.get_facecolor()).upper() == drawings.ORANGE for b in boxes]
+    assert orange == [False, False, True, True, True, True]
+    assert texts(axes) == ["a", "b", "c", "last", "a", "b", "c", "all"]

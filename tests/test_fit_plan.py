@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -15,7 +16,7 @@ from small_network import images_and_labels, small_backbone
 
 from helpers import batches, training
 from helpers.config import CourseError
-from helpers.devices import is_out_of_memory
+from helpers.devices import is_out_of_memory, mixed_precision
 from helpers.plan import Plan, Stage
 
 HEAD = Stage("head", "backbone", 2, 1e-2)
@@ -97,6 +98,33 @@ def test_full_memory_is_told_from_other_errors(error, full):
 
 def test_a_memory_error_of_python_is_full_memory():
     assert is_out_of_memory(MemoryError())
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("avx2 avx512_bf16", "mixed_bfloat16"), ("avx2 avx512f", "float32")],
+)
+def test_a_cpu_computes_in_16_bits_if_it_has_instructions_for_them(
+    monkeypatch, flags, precision
+):
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [])
+    monkeypatch.setattr(Path, "read_text", lambda path: f"flags : {flags}")
+    assert mixed_precision() == precision
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"), [((7, 5), "mixed_float16"), ((8, 0), "mixed_bfloat16")]
+)
+def test_a_gpu_gets_the_16_bits_that_it_is_fast_in(monkeypatch, capability, precision):
+    import tensorflow as tf
+
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: ["gpu:0"])
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["the GPU"])
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda gpu: details
+    )
+    assert mixed_precision() == precision
 
 
 @pytest.mark.parametrize(
@@ -316,6 +344,60 @@ def test_a_folder_of_another_plan_is_named_with_what_differs(tmp_path):
     other = only_head(stages=(dataclasses.replace(HEAD, learning_rate=0.5),))
     with pytest.raises(CourseError, match=r"has head: learning_rate 0\.01; asked for"):
         carry_out(other, tmp_path)
+
+
+def other_weights(weights: str, pixels: int) -> keras.Model:
+    """The same network under the same name, with other weights in it."""
+    model = small_backbone(weights, pixels)
+    model.set_weights([w + 0.1 for w in model.get_weights()])
+    return model
+
+
+def test_weights_of_the_same_name_and_other_content_are_another_run(tmp_path):
+    carry_out(only_head(), tmp_path)
+    images, labels = images_and_labels()
+    groups, rows = np.arange(60) // 3, (FIT, VAL, tmp_path)
+    with pytest.raises(
+        CourseError, match=r"another run: it has weights_sha256 \w{16};"
+    ):
+        training.fit_plan(
+            only_head(), images, labels, *rows, groups, "none", build=other_weights
+        )
+
+
+def test_a_checkpoint_from_before_the_weights_were_hashed_goes_on_and_says_so(
+    tmp_path, capsys
+):
+    def noted(change: Callable[[dict], None] = lambda run: None) -> dict:
+        with np.load(tmp_path / "1-head.npz") as file:
+            arrays = dict(file)
+        info = json.loads(str(arrays["info"]))
+        change(info["run"])
+        arrays["info"] = np.array(json.dumps(info))
+        np.savez(tmp_path / "1-head.npz", **arrays)
+        return info["run"]
+
+    whole = carry_out(only_head(), tmp_path).predict(VAL)
+    assert noted()["weights_sha256"]
+    noted(lambda run: run.pop("weights_sha256"))
+    capsys.readouterr()
+    again = carry_out(only_head(), tmp_path).predict(VAL)
+    np.testing.assert_array_equal(whole, again)
+    said = capsys.readouterr().err
+    assert said.count("older than the noting of the weights' content") == 1
+    assert "goes on with random (seed 0)" in said
+    assert "weights_sha256" not in noted()  # it still cannot say
+    noted(lambda run: run.update(seed=99))
+    with pytest.raises(CourseError, match="is of another run: it has seed 99"):
+        carry_out(only_head(), tmp_path)
+
+
+def test_a_folder_below_home_is_not_named_by_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    carry_out(only_head(), "~/runs")
+    assert (tmp_path / "runs" / "1-head.npz").exists()
+    assert not (tmp_path / "~").exists()
 
 
 def test_a_log_for_tensorboard_is_written_on_request(tmp_path):

@@ -67,7 +67,7 @@ def test_the_json_has_one_value_a_line_and_stages_in_order():
         ({"stages": [{"name": "head"}]}, "Stage cannot be made: .*missing 3 required"),
         ({"batch_size": 0}, "Plan: batch_size is 0; expected 1 or more"),
         ({"batch_size": True}, "Plan: batch_size is True"),
-        ({"dropout": "much"}, "Plan cannot be made: '<=' not supported"),
+        ({"dropout": "much"}, "Plan: dropout is 'much'; expected 0 or more and"),
         ({"precision": "float16"}, 'expected one of "float32", "mixed_float16"'),
         ({"weighting": "series"}, 'expected one of "none", "group", "draw"'),
         ({"mirror": True}, 'mirror is True; expected one of null, "in training"'),
@@ -96,6 +96,55 @@ def test_a_mistake_in_a_plan_is_named(change, message):
 def test_a_mistake_in_a_stage_is_named(change, message):
     with pytest.raises(CourseError, match=message):
         dataclasses.replace(HEAD, **change)
+
+
+ODD = [True, False, None, "x", "", [], {}, [1], {"a": 1}, [[]], -1, 1.5, 10**400, "1"]
+ODD += [float("inf"), float("-inf"), float("nan")]
+# What is right although it is odd: by the names of fields and what they may be.
+MAY_BE = {"centring": (True, False), "mirror": (None,), "ema": (None,)}
+MAY_BE |= {"augmentation": (None,), "patience": (None,), "name": ("x", "1")}
+MAY_BE |= {"boundary": ("x", "1"), "learning_rate": (1.5,), "mixup": (1.5,)}
+MAY_BE |= {"weight_decay": (1.5,)}
+LARGE = ("num_epochs", "patience", "pixels", "batch_size")
+LARGE += ("gradient_accumulation_steps",)
+FIELDS = [(Stage, f.name) for f in dataclasses.fields(Stage)]
+FIELDS += [(Plan, f.name) for f in dataclasses.fields(Plan)]
+
+
+@pytest.mark.parametrize(("kind", "name"), FIELDS)
+def test_every_field_refuses_what_is_of_another_kind(kind, name):
+    for value in ODD:
+        if value in MAY_BE.get(name, ()) or (value == 10**400 and name in LARGE):
+            continue
+        values = PLAN.as_dict()
+        if kind is Stage:
+            values["stages"][0][name] = value
+        else:
+            values[name] = value
+        with pytest.raises(CourseError, match=f"{name} is|Stage is|cannot be made"):
+            Plan.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot be read as JSON"),
+        ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        (b"\xff", "cannot be read as JSON"),
+        ("[]", r"Plan is \[\]; expected names with values, such as stages"),
+        ("null", "Plan is None"),
+        ('{"stages": [3]}', "Stage is 3; expected names with values, such as name"),
+        ('{"seed": 1, "seed": 2}', "holds 'seed' twice"),
+        ('{"stages": [{"name": "a", "name": "b"}]}', "holds 'name' twice"),
+        (PLAN.to_json().replace("0.001", "1e999"), "learning_rate is inf"),
+        (PLAN.to_json().replace("0.001", "true"), "learning_rate is True"),
+        (PLAN.to_json().replace("0.001", "NaN"), "learning_rate is nan"),
+    ],
+)
+def test_a_json_that_is_no_plan_is_named(text, message):
+    with pytest.raises(CourseError, match=message):
+        Plan.from_json(text)
 
 
 def test_two_stages_of_one_name_would_share_a_checkpoint():

@@ -43,6 +43,7 @@ def course(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "tools", root / "tools")
     (root / "requirements.lock").write_text("numpy==1\n")
     (helpers / "__init__.py").write_text("")
+    shutil.copy(ROOT / "helpers" / "config.py", helpers)  # reads the settings
     (helpers / "shapes.py").write_text("SIDES = 3\n")
     (helpers / "names.py").write_text("WORD = 'red'\n")
     (helpers / "colours.py").write_text(

@@ -24,8 +24,9 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import f1_score, log_loss, recall_score
 from small_network import SIDE, small_backbone
 
-from helpers import devices, train, training
+from helpers import devices, train, train_report, training
 from helpers.audit import manifest
+from helpers.evaluation import bootstrap_interval
 from helpers.experiments import score
 from helpers.plan import Plan, Stage
 
@@ -165,6 +166,23 @@ def test_the_report_follows_from_the_saved_probabilities(done):
     assert f"{low:.3f} to {high:.3f}" in page and page.count("<img alt=") == 3
 
 
+def test_the_intervals_draw_whole_patients_or_series(done, tmp_path):
+    shutil.copytree(done / "out", tmp_path / "out")
+    rows = pd.read_csv(tmp_path / "out" / "split.csv")
+    rows["unit"] %= 3
+    rows.to_csv(tmp_path / "out" / "split.csv", index=False)
+    found = json.loads(train_report.make(tmp_path / "out")["report.json"])
+    said = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    held = rows.set_index("file").loc[said["filename"]]
+    labels, answers = held["class"].map(CLASSES.index), said[list(CLASSES)].to_numpy()
+    whole, single = (
+        bootstrap_interval("accuracy", labels, answers, groups).tolist()
+        for groups in (held["unit"].to_numpy(), None)
+    )
+    assert found["metrics"]["ci95"]["accuracy"] == whole != single
+    assert found["num_units"] == 3
+
+
 def test_what_was_watched_is_called_no_test_and_what_is_unknown_is_said(done):
     found = json.loads((done / "out" / "report.json").read_text())
     assert found["kind"] == "validation" and found["is_a_test_result"] is False
@@ -219,7 +237,19 @@ def test_no_slice_series_or_patient_is_on_both_sides(monkeypatch):
             assert len(other) and not set(one) & set(other), name
 
 
-def test_five_folds_make_a_table_that_the_benchmark_reads(place, monkeypatch):
+def test_patients_that_a_table_tells_are_kept_whole(place):
+    data = train.read_images(str(place / "images"), 96)
+    patient = np.arange(len(data)) // 4
+    table = pd.DataFrame({"file": data.table["file"], "patient": patient})
+    table.iloc[:40].to_csv(place / "who.csv", index=False)
+    rows = train.divide(train.with_patients(data, place / "who.csv"))
+    assert rows["patient"].notna().sum() == 40
+    assert rows.groupby(patient)["fold"].nunique().iloc[:10].tolist() == [1] * 10
+    assert rows.groupby(patient)["unit"].nunique().iloc[:10].tolist() == [1] * 10
+    assert train.divide(data).groupby(patient)["fold"].nunique().max() > 1
+
+
+def test_five_folds_make_a_table_that_the_benchmark_reads(place, monkeypatch, capsys):
     shutil.rmtree(place / "images")
     known = manifest.load()
     part = known[(known["keep"] == 1) & known["patient"].notna()]
@@ -234,6 +264,7 @@ def test_five_folds_make_a_table_that_the_benchmark_reads(place, monkeypatch):
     monkeypatch.setattr(manifest, "load", lambda: part.copy())
     write_plan(place / "plan.json", stages=(PLAN.stages[0],), batch_size=4)
     assert command(place, "--folds") == 0
+    assert "Training and Testing are pooled" in capsys.readouterr().out
     found = score.read(place / "out" / "predictions.csv")
     assert list(found.class_names) == list(CLASSES)
     assert len(found.rows) == 60 and found.unresolved is None
@@ -242,6 +273,29 @@ def test_five_folds_make_a_table_that_the_benchmark_reads(place, monkeypatch):
     told = json.loads((place / "out" / "report.json").read_text())
     assert told["kind"] == "cross-validation" and "once, at the end" in told["why_not"]
     assert not (place / "out" / "model.keras").exists()
+    history = json.loads((place / "out" / "history.json").read_text())
+    assert len(history) == 5 and "val_loss" not in history[0]
+
+
+def test_a_fold_with_patience_decides_by_a_part_of_what_is_learned_from(monkeypatch):
+    number = np.arange(200)
+    rows = pd.DataFrame({"file": number.astype(str), "unit": number // 4})
+    rows["group"], rows["fold"], rows["keep"] = number // 2, rows["unit"] % 5, True
+    data = SimpleNamespace(labels=number % 2, images=number, class_names=("a", "b"))
+    patient = replace(PLAN.stages[0], patience=2)
+    job = train.Job(data, rows, replace(PLAN, stages=(patient,)), "none", Path())
+    seen = []
+
+    def fit_plan(plan, images, labels, learn, watched, *rest, **named):
+        seen.extend([learn, watched])
+        model = SimpleNamespace(predict=lambda x, **named: np.ones((len(x), 2)) / 2)
+        return SimpleNamespace(portable=lambda: model, history={})
+
+    monkeypatch.setattr(training, "fit_plan", fit_plan)
+    train.train_fold(job, 1, unwatched=True, every=1, build=None)
+    parts = [set(rows["unit"].iloc[part]) for part in (*seen, job.held_out(1))]
+    assert [len(part) for part in parts] == [36, 4, 10]
+    assert not parts[0] & parts[1] and not (parts[0] | parts[1]) & parts[2]
 
 
 def test_seven_classes_work_and_a_second_plan_is_a_second_look(place, capsys):
@@ -292,9 +346,27 @@ def break_plan(folder: Path) -> None:
     (folder / "plan.json").write_text("{not json")
 
 
+def tell_of_others(folder: Path) -> None:
+    (folder / "who.csv").write_text("file,patient\nglioma/x.png,1\n")
+
+
+def tell_twice(folder: Path) -> None:
+    (folder / "who.csv").write_text("file,patient\na/1.png,1\na/1.png,2\n")
+
+
+def tell_nothing(folder: Path) -> None:
+    (folder / "who.csv").write_text("name,id\nglioma/00.png,1\n")
+
+
+WHO = ("--patients", "who.csv")
+
+
 @pytest.mark.parametrize(
     ("happen", "options", "says"),
     [
+        (tell_of_others, WHO, "none of its files is in .* names such as glioma/00.png"),
+        (tell_twice, WHO, "a/1.png is there twice, with two patients"),
+        (tell_nothing, WHO, "its columns are name, id; expected file and patient"),
         (remove, (), "images is not a folder; .* Set BRAIN_MRI_DATA"),
         (leave_one_class, (), "one class, glioma; expected two or more"),
         (thin_out, (), "class glioma: its . slices come from . patients or series"),
@@ -303,9 +375,10 @@ def break_plan(folder: Path) -> None:
         (None, ("--batch-size", "3"), "expected a number that divides the 8"),
     ],
 )
-def test_a_mistake_is_one_message(place, capsys, happen, options, says):
+def test_a_mistake_is_one_message(place, capsys, monkeypatch, happen, options, says):
     if happen:
         happen(place)
+    monkeypatch.chdir(place)
     assert command(place, *options) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert re.search(says, told), told

@@ -13,7 +13,7 @@ QUOTED = re.findall(r"`([^`]+)`", SYMPTOMS)
 # Where a reader's data, weights, disk or training can go wrong. Functions that only
 # check their arguments (evaluation) say all there is to say in the message.
 READERS = ("config", "recorded", "batches", "densenet", "training", "checkpoint")
-READERS += ("devices", "plan")
+READERS += ("devices", "plan", "training_data", "train")
 READERS += tuple(f"datasets/{name}" for name in ("dataset", "folder", "kaggle", "ph*"))
 SOURCES = sorted([*ROOT.glob("helpers/**/*.py"), *ROOT.glob("tools/*.py")])
 # Said by make, the system, uv, Python, TensorFlow, JAX, CUDA, git and Colab.
@@ -50,7 +50,8 @@ def raised() -> list[tuple[str, str]]:
             if (
                 isinstance(node, ast.Raise)
                 and isinstance(node.exc, ast.Call)
-                and getattr(node.exc.func, "id", "") in ("CourseError", "Unusable")
+                and getattr(node.exc.func, "id", "")
+                in ("CourseError", "DeviceFull", "Unusable")
             ):
                 found.append((f"{path.name}:{node.lineno}", words(node.exc)))
     return found

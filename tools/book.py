@@ -174,8 +174,9 @@ def sphinx(source: Path) -> Path:
     work = BUILD / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    program = Path(sys.executable).with_name("jupyter-book")
-    command = [program, "build", source, "--path-output", work, "--all"]
+    # Not the program jupyter-book, whose first line names where it was installed.
+    program = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    command = [*program, "build", source, "--path-output", work, "--all"]
     command += ["-W", "--keep-going"]
     log = BUILD / "sphinx.log"
     lines = []
@@ -267,6 +268,13 @@ def main() -> int:
         built = build()
     except (BookError, ExecutionError, offline_assets.AssetError) as error:
         print(f"\n{error}\n\nThe book was not built.", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"\n{error.filename or BUILD}: {error.strerror or error}. Free some space, "
+            "or make the folder writable. The book was not built.",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("\nStopped; `make book` goes on from here.", file=sys.stderr)

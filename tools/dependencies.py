@@ -17,6 +17,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from helpers.config import place
+
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = ("COURSE_PROFILE", "BRAIN_MRI_DATA", "BRAIN_MRI_WEIGHTS")
 MADE_HERE = ("data/cache", "data/downloads")
@@ -180,7 +182,7 @@ def settings() -> dict[str, str]:
     """Return the settings that outputs depend on; a path stands for what lies there."""
     found = {name: os.environ.get(name) or "" for name in VARIABLES}
     for name, value in list(found.items()):
-        path = Path(value)
+        path = place(value)
         if value and path.is_dir():
             found[name + " content"] = folder_state(path)
         elif value and path.is_file():

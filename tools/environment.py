@@ -8,6 +8,7 @@ an interrupted run is continued by the next one.
 import ast
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,9 +86,20 @@ def version_of(python: Path) -> tuple[int, ...] | None:
     return tuple(int(part) for part in answer.stdout.split()) or None
 
 
+def moved() -> bool:
+    """Tell whether .venv was made elsewhere: its programs name the old place."""
+    try:
+        head = (VENV / "bin" / "pip").read_text(errors="replace")[:1000]
+    except OSError:
+        return False
+    # Behind #!, or in the second line, behind /bin/sh, if it is long or has spaces.
+    named = re.search(r"(/[^\n\"']*/bin)/python", head)
+    return bool(named) and Path(named[1]).resolve() != (VENV / "bin").resolve()
+
+
 def make_venv() -> None:
     """Create .venv with pip in it, unless a sound one is there."""
-    version = version_of(PYTHON)
+    version = None if moved() else version_of(PYTHON)
     if version is None or not SUPPORTED[0] <= version <= SUPPORTED[1]:
         print(f"[1/3] Creating .venv with Python {sys.version.split()[0]}", flush=True)
         if run(sys.executable, "-m", "venv", "--clear", VENV):
@@ -134,7 +146,7 @@ def main(arguments: list[str]) -> int:
     wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     stamp = STAMP.read_text().split() if STAMP.exists() else []
     # With CUDA's TensorFlow in place of the CPU build, all else works the same.
-    if wanted in stamp and (not gpu or "gpu" in stamp):
+    if wanted in stamp and (not gpu or "gpu" in stamp) and not moved():
         return 0
     try:
         make_venv()

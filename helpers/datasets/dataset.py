@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from helpers.config import SEED, cache_dir, data_setting, profile
+from helpers.config import SEED, cache_dir, data_setting, profile, whole_path
 
 CLASS_NAMES = ("glioma", "meningioma", "notumor", "pituitary")
 COUNT_COLUMNS = ("width", "height", "bytes")
@@ -125,7 +125,7 @@ def load_dataset(
     elif source == "kaggle":
         data = kaggle.load(pixels)
     else:
-        data = folder.load(Path(source).expanduser(), pixels)
+        data = folder.load(whole_path(source), pixels)
     if len(data.set_aside):
         first = data.set_aside.iloc[0]
         print(

@@ -7,7 +7,6 @@ version 7.3, which are HDF5 files. Unpack its four archives into one folder.
 
 import csv
 import json
-import os
 import re
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from helpers.config import CourseError
+from helpers.config import CourseError, figshare_dir
 
 from .dataset import Dataset, Decoded, cached
 
@@ -26,13 +25,13 @@ LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 
 def root() -> Path:
     """Return the folder that `BRAIN_MRI_FIGSHARE` names, or raise `CourseError`."""
-    place = os.environ.get("BRAIN_MRI_FIGSHARE")
-    if not place:
+    place = figshare_dir()
+    if place is None:
         raise CourseError(
             "BRAIN_MRI_FIGSHARE is not set; expected the folder with figshare's .mat "
             "files (https://doi.org/10.6084/m9.figshare.1512427, unpacked)."
         )
-    return Path(place).expanduser()
+    return place
 
 
 def load(folder: Path, pixels: int) -> Dataset:
