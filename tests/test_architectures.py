@@ -39,12 +39,13 @@ def test_the_second_run_of_a_network_starts_as_if_it_were_the_first(
         "labels": np.arange(32) % 4,
         "part": np.arange(32) % 2,
         "fingerprint": "noise",
+        "files": np.arange(32).astype(str),
     }
     plan = {"pixels": 16, "num_epochs": 1, "batch_size": 8}
     found = []
     for runs in ([(0.01, 0)], [(0.03, 1), (0.01, 0)]):
         monkeypatch.setenv("BRAIN_MRI_CACHE", str(tmp_path / str(len(runs))))
-        found.append(architectures.trained(data, plan, "plain", 2, runs, part=1))
+        found.append(architectures.trained(data, plan, 1, "plain", 2, runs, part=1))
     assert found[1][1] == pytest.approx(found[0][0], abs=1e-6)
     assert not np.allclose(found[1][0], found[0][0], atol=1e-4)
 

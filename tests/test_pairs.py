@@ -13,6 +13,7 @@ from helpers.audit import manifest
 from helpers.datasets import phantom
 from helpers.datasets.dataset import CLASS_NAMES
 from helpers.experiments import __main__ as command
+from helpers.experiments import benchmark
 from helpers.experiments import pairs as experiment
 
 
@@ -25,10 +26,16 @@ def rows() -> pd.DataFrame:
     ("column", "at_least"),
     [("group", audit.SAME_SLICE), ("series", audit.SAME_SERIES)],
 )
-def test_groups_and_series_follow_from_the_recorded_pairs(rows, column, at_least):
+def test_groups_and_series_follow_from_the_pairs_and_what_was_merged(
+    rows, column, at_least
+):
     pairs = recorded.load("twin-pairs").arrays
     enough = pairs["similarity"] >= at_least
     linked = pd.DataFrame({end: pairs[end][enough] for end in ("first", "second")})
+    merged = benchmark.ONE_SLICE + (benchmark.ONE_SERIES if column == "series" else ())
+    place = {name: number for number, name in enumerate(pairs["filenames"])}
+    for one, other in merged:
+        linked.loc[len(linked)] = (place[one], place[other])
     again = audit.groups(len(pairs["filenames"]), linked)
     stated = rows.set_index("filename").loc[pairs["filenames"], column].to_numpy(int)
     both = pd.DataFrame({"again": again, "stated": stated}).drop_duplicates()

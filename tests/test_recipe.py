@@ -206,11 +206,13 @@ def test_a_recipe_is_carried_out_on_a_part_and_only_watches_the_rest(
     monkeypatch.setattr(training, "fit_plan", small)
     images, labels = images_and_labels()
     group = np.arange(60) // 2
+    named = pd.DataFrame({"file": [f"{row}.jpg" for row in range(60)]})
     real = SimpleNamespace(
-        data=SimpleNamespace(images=images),
+        data=SimpleNamespace(images=images, table=named, fingerprint="noise"),
         labels=labels,
         rows=pd.DataFrame({"group": group}),
     )
+    monkeypatch.setenv("BRAIN_MRI_WEIGHTS", "none")
     files, val = np.arange(40), np.arange(40, 60)
     part = parts.Part(files[::2], files, val, val)
     plan = Plan(
@@ -253,11 +255,13 @@ def test_the_time_is_taken_from_an_empty_cache_and_the_readers_is_left_alone(
     monkeypatch.setattr(training, "fit_plan", small)
     images, labels = images_and_labels()
     rows = np.arange(60)
+    named = pd.DataFrame({"file": rows.astype(str)})
     real = SimpleNamespace(
-        data=SimpleNamespace(images=images),
+        data=SimpleNamespace(images=images, table=named, fingerprint="noise"),
         labels=labels,
         rows=pd.DataFrame({"group": rows}),
     )
+    monkeypatch.setenv("BRAIN_MRI_WEIGHTS", "none")
     plan = Plan((Stage("head", "backbone", 2, 1e-2),), pixels=SIDE, batch_size=4)
     for module in (recipe, recipe_time):
         monkeypatch.setattr(module, "imagenet_name", lambda: "imagenet")
@@ -367,28 +371,3 @@ def test_only_folds_that_are_missing_are_trained_unless_asked_to_look_again(
     monkeypatch.setattr(seed_recipe, "_splits", lambda real, plan: splits)
     with pytest.raises(CourseError, match="add --look-again"):
         seed_recipe.run_seed_recipe(experiment, False)
-
-
-def test_a_further_look_trains_anew_and_a_cut_one_goes_on(small, tmp_path, monkeypatch):
-    model, _, plan = small
-    monkeypatch.setenv("BRAIN_MRI_CACHE", str(tmp_path))
-    monkeypatch.setattr(seed_recipe, "imagenet_backbone", lambda: None)
-    monkeypatch.setattr(seed_recipe, "build", lambda *_: model)
-    trained = []
-
-    def train(*arguments):
-        trained.append(arguments[-1].name)
-        return {"loss": [1.0]}
-
-    monkeypatch.setattr(seed_recipe, "train", train)
-    images = np.random.default_rng(0).integers(0, 255, (6, 8, 8), np.uint8)
-    data = SimpleNamespace(images=images, class_names=("a", "b"))
-    real = SimpleNamespace(data=data, labels=np.arange(6) % 2)
-    about = {"name": "tiny", "plan_sha256": "1" * 64, "commit": "c", "recorded_on": "d"}
-    parts_of = np.arange(4), np.arange(4, 6)
-    for looks in (1, 1, 2):  # the second call finds what the first one left
-        piece = seed_recipe._piece(
-            about | {"looks": looks}, real, plan, 0, 0, *parts_of
-        )
-        assert piece["probabilities"].shape == (2, 2)
-    assert len(trained) == len(set(trained)) == 2

@@ -117,7 +117,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@given(row=st.integers(0, 3493))
+@given(row=st.integers(0, 3446))
 @settings(max_examples=4, deadline=None)
 def test_a_bad_cell_is_named_with_its_line(table, written, fault, row):
     value, words = FAULTS[fault]

@@ -38,10 +38,12 @@ def distance(one: str, other: str) -> int:
     return (int(one, 16) ^ int(other, 16)).bit_count()
 
 
-def load(path: Path = PATH) -> pd.DataFrame:
+def load(path: Path | None = None) -> pd.DataFrame:
     """Return the committed manifest, unknown values as NA; `FIRST` is version 1.0."""
     types = dict.fromkeys(WHOLE, "Int64") | dict.fromkeys(BOX, "Float64")
-    rows = pd.read_csv(path, dtype=types | {"fingerprint": "string", "conflict": "str"})
+    rows = pd.read_csv(
+        path or PATH, dtype=types | {"fingerprint": "string", "conflict": "str"}
+    )
     return rows.fillna({"conflict": ""})
 
 

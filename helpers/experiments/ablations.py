@@ -6,18 +6,17 @@ slices, with several seeds. Nothing that any run scores is looked at.
 
 import json
 import signal
-import time
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
-from helpers import config, evaluation
+from helpers import evaluation
 from helpers.config import SEED
 from helpers.datasets import load_dataset
 from helpers.plan import Plan
 
 from .parts import Part, together
+from .pieces import Piece, commits, decided_by, piece
 from .real import RealData, imagenet_name, load_real
 from .recipe import HALF, QUARTER, WHOLE, candidate, carry_out, inner_part
 from .records import Experiment, committed_plan, describe, info, write
@@ -40,20 +39,19 @@ def _data(pixels: int) -> tuple[RealData, Part]:
     return small_part(load_real(), pixels)
 
 
-def _piece(plan: Plan, seed: int, path: Path) -> None:
-    """Train one variant with one seed; write what it says of the validation part."""
-    from helpers import densenet
-
-    started = time.perf_counter()
+def _answers(plan: Plan, seed: int, **decided) -> Piece:
+    """Train one variant with one seed; return what is said of the validation part."""
     real, part = _data(plan.pixels)
-    tuned = carry_out(plan, real, part, seed)
-    arrays = {
-        "probabilities": tuned.predict(part.val),
-        "history": json.dumps(tuned.history),
-        "seconds": time.perf_counter() - started,
-    }
-    with densenet.whole_file(path) as file:
-        np.savez(file, **arrays)
+    key = decided_by(real, part.files, plan=plan.as_dict(), seed=seed, **decided)
+
+    def compute() -> dict[str, np.ndarray]:
+        tuned = carry_out(plan, real, part, seed, key)
+        return {
+            "probabilities": tuned.predict(part.val),
+            "history": np.array(json.dumps(tuned.history)),
+        }
+
+    return piece(key, compute)
 
 
 def run_ablations(experiment: Experiment, look_again: bool) -> None:
@@ -65,18 +63,17 @@ def run_ablations(experiment: Experiment, look_again: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan, plan_sha256 = committed_plan(experiment.name)
     base, seeds, done, seconds = plan["chosen"], plan["seeds"], {}, {}
+    made: set[str] = set()
     try:
         for name, changes in plan["variants"].items():
             pieces = []
             for seed in seeds:
-                label = f"{experiment.name}-{plan_sha256[:12]}-{name}-seed{seed}"
-                path = config.cache_dir() / "pieces" / f"{label}.npz"
-                if not path.exists():
-                    _piece(Plan.from_dict(base | changes), seed, path)
-                with np.load(path) as file:
-                    pieces.append(dict(file))
-            done[name] = np.stack([p["probabilities"] for p in pieces])
-            seconds[name] = [round(float(p["seconds"]), 1) for p in pieces]
+                varied = Plan.from_dict(base | changes)
+                decided = {"name": experiment.name, "plan_sha256": plan_sha256}
+                pieces.append(_answers(varied, seed, **decided))
+            done[name] = np.stack([p.arrays["probabilities"] for p in pieces])
+            seconds[name] = [p.about["seconds"] for p in pieces]
+            made |= set(commits(pieces))
             print(name, seconds[name], flush=True)
     except KeyboardInterrupt:
         print("cut off; what is complete is recorded", flush=True)
@@ -94,7 +91,7 @@ def run_ablations(experiment: Experiment, look_again: bool) -> None:
         experiment,
         describe(load_real()),
         protocol=experiment.summary,
-        wall_seconds=sum(map(sum, seconds.values())),
+        wall_seconds=sum(s or 0 for each in seconds.values() for s in each),
         weights=imagenet_name(),
     )
     about |= {
@@ -106,6 +103,7 @@ def run_ablations(experiment: Experiment, look_again: bool) -> None:
         "changes": {name: plan["variants"][name] for name in done},
         "not_run": [name for name in plan["variants"] if name not in done],
         "seconds": seconds,
+        "piece_commits": sorted(made),
         "table": table_of(arrays),
     }
     write(about, **arrays)

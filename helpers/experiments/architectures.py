@@ -6,22 +6,22 @@ weights and no image; the third measures what training DenseNet121 keeps.
 
 import hashlib
 import itertools
-import json
 import multiprocessing
 import time
+from functools import partial
 
 import numpy as np
 
 from helpers import evaluation
-from helpers.config import SEED, cache_dir
+from helpers.config import SEED
 
+from .pieces import files_sha256, piece
 from .records import (
     Experiment,
     committed_plan,
     describe_phantoms,
     info,
     next_look,
-    sha256,
     write,
 )
 
@@ -124,28 +124,32 @@ def phantoms(plan: dict) -> dict[str, np.ndarray]:
 
 
 def trained(
-    data: dict, plan: dict, family: str, width: int, runs: list[tuple], part: int
+    data: dict,
+    plan: dict,
+    look: int,
+    family: str,
+    width: int,
+    runs: list[tuple],
+    part: int,
 ) -> list[np.ndarray]:
     """Return probabilities [m, k] for one part, of a network trained for each run.
 
     `runs`: (learning rate, seed) each. All share one compiled network, since compiling
     takes longer than an epoch; each starts from its own seed's weights and an empty
-    optimizer. What is done is kept in the cache: a run that was cut off goes on.
+    optimizer. What is done is kept as a piece: a run that was cut off goes on.
     """
     import keras
 
-    key = [data["fingerprint"], plan, family, width, part]
-    folder = cache_dir() / "architectures"
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{sha256(json.dumps([*key, *run]))[:16]}.npy" for run in runs]
+    decided = {"name": "architectures", "images": data["fingerprint"], "plan": plan}
+    decided |= {"look": look, "family": family, "width": width, "part": part}
+    decided["fitted_sha256"] = files_sha256(data["files"][data["part"] == 0])
     fit, scored = data["part"] == 0, data["part"] == part
     steps = plan["num_epochs"] * int(np.ceil(fit.sum() / plan["batch_size"]))
     keras.backend.clear_session()
     model = build(family, width, plan["pixels"])
     model.compile(keras.optimizers.Adam(), loss="sparse_categorical_crossentropy")
-    for path, (rate, seed) in zip(paths, runs, strict=True):
-        if path.exists():
-            continue
+
+    def probabilities(rate: float, seed: int) -> dict[str, np.ndarray]:
         started = time.perf_counter()
         keras.utils.set_random_seed(seed)  # the first weights, the order of the batches
         model.set_weights(build(family, width, plan["pixels"]).get_weights())
@@ -168,14 +172,19 @@ def trained(
             verbose=0,
         )
         found = model.predict(data["images"][scored], 256, verbose=0)
-        np.save(path, found)
         right = (found.argmax(axis=1) == data["labels"][scored]).mean()
         print(
             f"{family} {width}, rate {rate}, seed {seed}, part {part}: {right:.3f}, "
             f"{time.perf_counter() - started:.0f} s",
             flush=True,
         )
-    return [np.load(path) for path in paths]
+        return {"probabilities": found}
+
+    found = []
+    for rate, seed in runs:
+        key = decided | {"rate": rate, "seed": seed}
+        found.append(piece(key, partial(probabilities, rate, seed)))
+    return [p.arrays["probabilities"] for p in found]
 
 
 def run_architectures(experiment: Experiment, look_again: bool) -> None:
@@ -194,7 +203,8 @@ def run_architectures(experiment: Experiment, look_again: bool) -> None:
     rates, tried = {}, {}
     for family in FAMILIES:
         runs = [(rate, seeds[0]) for rate in chosen["learning_rates"]]
-        found = trained(data, chosen, family, chosen["widths"][0], runs, part=1)
+        width = chosen["widths"][0]
+        found = trained(data, chosen, looks, family, width, runs, part=1)
         losses = [evaluation.log_loss(data["labels"][val], one) for one in found]
         rates[family] = chosen["learning_rates"][int(np.argmin(losses))]
         tried[family] = dict(
@@ -203,7 +213,7 @@ def run_architectures(experiment: Experiment, look_again: bool) -> None:
     configurations, probabilities = [], []
     for width, family in itertools.product(chosen["widths"], FAMILIES):
         runs = [(rates[family], seed) for seed in seeds]
-        probabilities.append(trained(data, chosen, family, width, runs, part=2))
+        probabilities.append(trained(data, chosen, looks, family, width, runs, part=2))
         model = build(family, width, chosen["pixels"])
         configurations.append(
             {

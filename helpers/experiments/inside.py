@@ -11,6 +11,7 @@ from helpers import config, recorded
 from helpers.config import SEED, CourseError
 from helpers.datasets import Dataset, load_dataset, thumbnails
 
+from .pieces import commits
 from .real import PIXELS, load_real
 from .records import Experiment, committed_plan, describe, info, next_look, write
 from .slices import (
@@ -23,7 +24,7 @@ from .slices import (
     views,
     weights_of,
 )
-from .transfer import kept, record, write_plan
+from .transfer import answered, decided_by, record, write_plan
 
 THUMBNAIL = "8 x 8 thumbnail"
 SAMPLES = {"real": 60, "synthetic": 40}  # images a class that ImageNet is asked about
@@ -75,12 +76,11 @@ def run_layers(experiment: Experiment, look_again: bool) -> None:
         print(f"{layer}: {search.best_params_}, {seconds:.0f} s", flush=True)
         return search.predict_proba(seen[layer][scored])
 
-    place = f"{experiment.name}-{plan_sha256[:12]}"
-    layers = (THUMBNAIL, *LAYERS)
-    found = [
-        kept(place, layer.replace(" ", ""), lambda layer=layer: probabilities(layer))
-        for layer in layers
-    ]
+    layers, found = (THUMBNAIL, *LAYERS), []
+    for layer in layers:
+        decided = {"plan_sha256": plan_sha256, "look": looks, "layer": layer}
+        key = decided_by(experiment, slices, fitted, backbone, **decided)
+        found.append(answered(key, lambda layer=layer: probabilities(layer)))
     record(
         experiment,
         slices,
@@ -93,10 +93,11 @@ def run_layers(experiment: Experiment, look_again: bool) -> None:
             "num_fit": len(fitted),
             "num_patients_fit": len(np.unique(slices.patient[fitted])),
             "num_channels": {name: int(seen[name].shape[1]) for name in layers},
+            "piece_commits": commits(found),
         },
         arms=("probe",),
         conditions=layers,
-        probabilities=np.array(found)[None, :, None],
+        probabilities=np.array([p.arrays["answers"] for p in found])[None, :, None],
     )
 
 

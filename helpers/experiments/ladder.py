@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import config, evaluation, recorded
+from helpers import evaluation, recorded
 from helpers.audit import manifest
 from helpers.config import SEED, CourseError
 
 from . import protocols
 from .methods import METHODS, SEEDED, Seen
+from .pieces import commits, files_sha256, piece, weights_sha256
 from .protocols import Part, Rung
 from .real import RealData, imagenet_name, load_real
 from .records import (
-    COMMIT,
     Experiment,
     committed_plan,
     describe,
@@ -52,7 +52,10 @@ def run_ladder(experiment: Experiment, look_again: bool) -> None:
         "rungs": np.array([rung.name for rung in rungs]),
         "methods": np.array(plan["methods"]),
     }
-    arrays |= predicted(plan, plan_sha256, Seen(real, chosen), files, rungs)
+    decided = {"name": experiment.name, "plan_sha256": plan_sha256, "look": looks}
+    decided["images"] = real.data.fingerprint
+    said, made = predicted(plan, decided, Seen(real, chosen), files, rungs)
+    arrays |= said
     about = info(
         experiment,
         describe(real),
@@ -66,6 +69,7 @@ def run_ladder(experiment: Experiment, look_again: bool) -> None:
         "plan": chosen,
         "looks": looks,
         "seeds": plan["seeds"],
+        "piece_commits": made,
         **follows_from(arrays),
     }
     write(about, **arrays)
@@ -98,31 +102,40 @@ def _rung_arrays(rung: Rung, num_files: int) -> dict[str, np.ndarray]:
 
 
 def predicted(
-    plan: dict, plan_sha256: str, seen: Seen, files: pd.DataFrame, rungs: list[Rung]
-) -> dict[str, np.ndarray]:
-    """Return the arrays of every rung: who was where, and what each method predicted.
+    plan: dict, decided: dict, seen: Seen, files: pd.DataFrame, rungs: list[Rung]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the arrays of every rung, and the commits that made them.
 
-    Each draw of a method is kept in the cache, under the plan and the commit that made
-    it, so that work which was cut off is not lost.
+    Who was where, and what each method predicted. `decided`: what decides every piece.
+    Each draw of a method is one, so that work which was cut off is not lost.
     """
     from threadpoolctl import threadpool_limits
 
-    done = config.cache_dir() / "ladder" / f"{COMMIT}-{plan_sha256[:12]}"
-    done.mkdir(parents=True, exist_ok=True)
-    started, arrays = time.perf_counter(), {}
+    started, arrays, made = time.perf_counter(), {}, set()
     with threadpool_limits(1):  # these fits are small: threads only wait for each other
         for method, rung in product(plan["methods"], rungs):
-            draws = _draws(plan, rung, method)
-            paths = [done / f"{rung.name}-{method}-{i}.npy" for i in range(len(draws))]
-            for seed, (path, parts) in enumerate(zip(paths, draws, strict=True)):
-                if not path.exists():
-                    np.save(path, _predict(seen, files, rung, method, parts, seed))
-                    seconds = time.perf_counter() - started
-                    print(f"{seconds:5.0f} s  {path.stem}", flush=True)
-            arrays[f"{rung.name}/{method}"] = np.stack([np.load(p) for p in paths])
+            found = []
+            for seed, parts in enumerate(_draws(plan, rung, method)):
+                more = {"rung": rung.name, "method": method, "draw": seed}
+                fitted = [files_sha256(files["file"].iloc[fit]) for fit, _ in parts]
+                key = decided | more | {"fitted_sha256": sha256("".join(fitted))}
+                if "probe" in method:
+                    key["weights_sha256"] = weights_sha256()
+
+                def compute(rung=rung, method=method, parts=parts, seed=seed):
+                    said = _predict(seen, files, rung, method, parts, seed)
+                    return {"probabilities": said}
+
+                found.append(piece(key, compute))
+                seconds = time.perf_counter() - started
+                print(f"{seconds:5.0f} s  {rung.name} {method} {seed}", flush=True)
+            made |= set(commits(found))
+            arrays[f"{rung.name}/{method}"] = np.stack(
+                [p.arrays["probabilities"] for p in found]
+            )
     for rung in rungs:
         arrays |= _rung_arrays(rung, len(files))
-    return arrays
+    return arrays, sorted(made)
 
 
 def _draws(plan: dict, rung: Rung, method: str) -> list[list[Part]]:

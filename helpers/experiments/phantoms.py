@@ -6,7 +6,6 @@ something left to learn at every step.
 """
 
 import hashlib
-import time
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from helpers.config import SEED
 from helpers.datasets import thumbnails
 
 from . import probes
+from .pieces import Piece, commits, piece, weights_sha256
 from .real import BOUNDARY, imagenet_backbone, imagenet_name
 from .records import Experiment, describe_phantoms, info, sha256, write
 
@@ -159,10 +159,9 @@ def record(experiment: Experiment, look_again: bool) -> None:
     Without a weights file (BRAIN_MRI_WEIGHTS), what needs no network. There are no real
     test images, so looks are not counted.
     """
-    started = time.perf_counter()
     networks = config.weights_setting() not in ("auto", "none")
     methods = METHODS if networks else METHODS[:NUM_PLAIN]
-    resumed = False
+    made: list[Piece] = []
     arrays: dict[str, list] = {k: [] for k in ("tied", "seed", "labels", "patients")}
     arrays |= {f"{method}_probabilities": [] for method in methods}
     digest = hashlib.sha256()
@@ -174,14 +173,19 @@ def record(experiment: Experiment, look_again: bool) -> None:
             name = f"phantom-difficulty-{'tied' if tied else 'free'}-{seed}-{key}"
             num_test, num_classes = len(data["test"]), len(data["class_names"])
             for method in methods:
-                path = config.cache_dir() / "difficulty" / f"{name}-{method}.npy"
                 found = np.full((num_test, num_classes), np.nan)
-                if path.exists():
-                    found, resumed = np.load(path), True
-                elif not tied or method in TIED:
-                    found = predict(method, data, name, seed)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    np.save(path, found)
+                if not tied or method in TIED:
+                    decided = {"name": experiment.name, "set": name, "seed": seed}
+                    decided |= {"method": method, "look": look_again}
+                    if method not in METHODS[:NUM_PLAIN]:
+                        decided["weights_sha256"] = weights_sha256()
+
+                    def compute(method=method, data=data, name=name, seed=seed):
+                        return {"said": predict(method, data, name, seed)}
+
+                    done = piece(decided, compute)
+                    found = done.arrays["said"]
+                    made.append(done)
                     right = found.argmax(1) == data["labels"][data["test"]]
                     print(f"{name} {method}: {right.mean():.3f}", flush=True)
                 arrays[f"{method}_probabilities"].append(found.astype(np.float32))
@@ -198,11 +202,13 @@ def record(experiment: Experiment, look_again: bool) -> None:
             digest.hexdigest(),
         ),
         protocol=experiment.summary,
-        wall_seconds=time.perf_counter() - started,
+        wall_seconds=0,
         weights=imagenet_name() if networks else "none",
     )
-    if resumed:
-        about["wall_seconds"] = None  # nobody timed the calls before the last one
+    seconds = [p.about["seconds"] for p in made]
+    # None where a piece was cut off: nobody timed all of it.
+    about["wall_seconds"] = None if None in seconds else round(sum(seconds), 1)
+    about["piece_commits"] = commits(made)
     write(about | {"results": results(joined)}, **joined)
 
 

@@ -9,7 +9,7 @@ data/recorded/pieces until the record that they belong to is complete.
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -39,12 +39,20 @@ def digest(key: dict) -> str:
     return sha256(json.dumps(key, sort_keys=True))[:16]
 
 
-def weights_sha256() -> str:
-    """Return the SHA-256 of the weights file that `BRAIN_MRI_WEIGHTS` stands for."""
+def weights_sha256(weights: str = "auto") -> str:
+    """Return the SHA-256 of the file that `densenet.backbone(weights)` loads, or none.
+
+    "auto" is what `BRAIN_MRI_WEIGHTS` stands for.
+    """
     from helpers import densenet
 
-    path = densenet.weights_file()
+    path = densenet.weights_file(weights)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path else "none"
+
+
+def files_sha256(files: np.ndarray) -> str:
+    """Return the SHA-256 of some files' names, sorted, one a line."""
+    return sha256("\n".join(sorted(map(str, files))))
 
 
 def decided_by(real: RealData, rows: np.ndarray, **more) -> dict:
@@ -53,8 +61,19 @@ def decided_by(real: RealData, rows: np.ndarray, **more) -> dict:
     return more | {
         "images": real.data.fingerprint,
         "weights_sha256": weights_sha256(),
-        "fitted_sha256": sha256("\n".join(sorted(files))),
+        "fitted_sha256": files_sha256(files),
     }
+
+
+def stated(pieces: Iterable[Piece]) -> list[dict]:
+    """Return what a record says of its pieces: all but what it says itself."""
+    said = ("name", "plan", "plan_sha256", "images", "weights_sha256", "look")
+    return [{k: v for k, v in p.about.items() if k not in said} for p in pieces]
+
+
+def commits(pieces: Iterable[Piece]) -> list[str]:
+    """Return the commits that made some pieces, sorted."""
+    return sorted({p.about["commit"] for p in pieces})
 
 
 def checkpoints(key: dict) -> Path:

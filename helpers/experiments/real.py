@@ -94,7 +94,10 @@ def frozen_activations(real: RealData):
 
 def features_of(real: RealData) -> np.ndarray:
     """Return globally pooled ImageNet features, float32 [n, 1024], of every image."""
-    path = config.cache_dir() / f"features-{real.data.fingerprint[:16]}.npy"
+    from .pieces import digest, weights_sha256
+
+    key = {"images": real.data.fingerprint, "weights_sha256": weights_sha256()}
+    path = config.cache_dir() / f"features-{digest(key)}.npy"
     if path.exists():
         return np.load(path)
     import keras

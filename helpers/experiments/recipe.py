@@ -8,16 +8,16 @@ and a plan can ask for every image's mirror image beside it.
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from helpers import audit, config, evaluation, recorded
+from helpers import audit, evaluation, recorded
 from helpers.audit import manifest
 from helpers.config import SEED, CourseError
 from helpers.plan import Plan, Stage
 
 from .parts import Part, first_of_each, together
+from .pieces import Piece, checkpoints, decided_by, piece, stated
 from .real import PIXELS, RealData, imagenet_name, load_real
 from .records import (
     PLANS,
@@ -150,16 +150,15 @@ def run_recipe(experiment: Experiment, look_again: bool) -> None:
     parts = [official_part(real)] if official else []
     parts = parts or [fold_part(real, number) for number in range(manifest.NUM_FOLDS)]
     pieces = []
+    decided = {"name": experiment.name, "plan_sha256": plan_sha256, "look": looks}
     try:
         for seed in plan["seeds"]:
             for number, part in enumerate(parts):
-                label = f"{experiment.name}-{plan_sha256[:12]}-seed{seed}-fold{number}"
-                path = config.cache_dir() / "pieces" / f"{label}.npz"
-                if not path.exists():
-                    _score_piece(real, part, plan["chosen"], seed, path)
-                    print(f"seed {seed}, fold {number} done", flush=True)
-                with np.load(path) as file:
-                    pieces.append(dict(file))
+                key = decided_by(
+                    real, part.files, **decided, seed=seed, scored_on=[number]
+                )
+                pieces.append(_answers(key, real, part, plan["chosen"]))
+                print(f"seed {seed}, fold {number} done", flush=True)
     except KeyboardInterrupt:
         print("cut off; the seeds that are complete are recorded", flush=True)
     seeds = len(pieces) // len(parts)
@@ -173,29 +172,34 @@ def run_recipe(experiment: Experiment, look_again: bool) -> None:
 
     def of_seeds(name: str) -> np.ndarray:
         rows = [pieces[i : i + len(parts)] for i in range(0, len(pieces), len(parts))]
-        return np.stack([np.concatenate([p[name] for p in row]) for row in rows])
+        return np.stack([np.concatenate([p.arrays[name] for p in row]) for row in rows])
 
     rows = real.rows
-    seconds = np.array([piece["seconds"] for piece in pieces]).reshape(seeds, -1)
+    seconds = np.array([p.about["seconds"] for p in pieces], float).reshape(seeds, -1)
+    whole_time = None if np.isnan(seconds).any() else float(seconds.sum())
     about = info(
         experiment,
         describe(real),
         protocol=experiment.summary,
-        wall_seconds=float(seconds.sum()),
+        wall_seconds=0,
         weights=imagenet_name(),
     )
     about |= {
+        "wall_seconds": whole_time,
         "manifest_sha256": None if official else sha256(manifest.PATH.read_text()),
         "plan_sha256": plan_sha256,
         "plan": plan["chosen"],
         "looks": looks,
         "seeds": plan["seeds"][:seeds],
         "seeds_planned": plan["seeds"],
-        "seconds_per_seed": seconds.sum(axis=1).round(1).tolist(),
+        "seconds_per_seed": None
+        if whole_time is None
+        else seconds.sum(axis=1).round(1).tolist(),
+        "pieces": stated(pieces),
         "num_fit": int(np.mean([len(part.fit) for part in parts]).round()),
         "num_val": len(watched),
         "num_scored": len(scored),
-        "history": [json.loads(str(piece["history"])) for piece in pieces],
+        "history": [json.loads(str(p.arrays["history"])) for p in pieces],
     }
     arrays = scored_arrays(
         real,
@@ -248,40 +252,42 @@ def tumors(run: recorded.Run) -> recorded.Run:
     )
 
 
-def _score_piece(real: RealData, part: Part, plan: dict, seed: int, path: Path) -> None:
-    """Train on one part with one seed, and write what it says of what is scored."""
-    from helpers import densenet
+def _answers(key: dict, real: RealData, part: Part, plan: dict) -> Piece:
+    """Train on one part with one seed; return what is said of what is scored."""
 
-    started = time.perf_counter()
-    tuned = carry_out(Plan.from_dict(plan), real, part, seed)
-    arrays = {
-        "probabilities": tuned.predict(part.score),
-        "val_probabilities": tuned.predict(part.val),
-    }
-    seconds = time.perf_counter() - started
-    with densenet.whole_file(path) as file:
-        np.savez(file, seconds=seconds, history=json.dumps(tuned.history), **arrays)
+    def compute() -> dict[str, np.ndarray]:
+        tuned = carry_out(Plan.from_dict(plan), real, part, key["seed"], key)
+        return {
+            "probabilities": tuned.predict(part.score),
+            "val_probabilities": tuned.predict(part.val),
+            "history": np.array(json.dumps(tuned.history)),
+        }
+
+    return piece(key, compute)
 
 
-def carry_out(plan: Plan, real: RealData, part: Part, seed: int):
+def carry_out(
+    plan: Plan, real: RealData, part: Part, seed: int, key: dict | None = None
+):
     """Carry out a plan on one part, or go on with it; return `training.Trained`.
 
     Unless the plan weighs all images alike, a slice is learned from through all of its
-    files. `part.val` is only watched.
+    files. `part.val` is only watched. `key`: of the piece that it is for, if it is for
+    one, so that a further look trains anew.
     """
     from helpers import training
 
     imagenet_name()  # or say what is missing
     plan = replace(plan, seed=plan.seed + seed)
     rows = part.fit if plan.weighting == "none" else part.files
-    name = "recipe-" + sha256(plan.to_json() + str(rows.tolist()))[:16]
+    key = key or decided_by(real, rows, plan=plan.as_dict())
     return training.fit_plan(
         plan,
         real.data.images,
         real.labels,
         rows,
         part.val,
-        config.cache_dir() / "checkpoints" / name,
+        checkpoints(key),
         groups=real.rows["group"].to_numpy(int),
     )
 

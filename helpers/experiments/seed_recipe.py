@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import config, recorded
+from helpers import recorded
 from helpers.audit import manifest
 from helpers.config import SEED
 from helpers.datasets import thumbnails
 
+from .pieces import checkpoints, decided_by, piece
 from .real import RealData, imagenet_backbone, imagenet_name, load_real
 from .records import (
     Experiment,
@@ -168,11 +169,11 @@ def recorded_pieces(about: dict, splits: dict) -> dict[tuple[int, int], dict]:
     if any(run.info[name] != about[name] for name in SAME):
         return {}
     found = {}
-    for piece, history in zip(run.info["pieces"], run.info["history"], strict=True):
-        fold, seed = piece["fold"], piece["seed"]
+    for made, history in zip(run.info["pieces"], run.info["history"], strict=True):
+        fold, seed = made["fold"], made["seed"]
         if fold in splits and seed in about["seeds"]:
             said = run.arrays["probabilities"][run.info["seeds"].index(seed)]
-            found[fold, seed] = piece | {
+            found[fold, seed] = made | {
                 "probabilities": said[run.arrays["fold"] == fold],
                 "history": history,
             }
@@ -183,40 +184,33 @@ def _piece(about, real: RealData, chosen: dict, fold, seed, fit, score) -> dict:
     """Train and score one fold with one seed, or go on where that was cut off."""
     import keras
 
-    from helpers import densenet
-
     # A further look trains anew: what an earlier one left in the cache is not it.
-    which = f"look{about['looks']}-seed{seed}-fold{fold}"
-    label = f"{about['name']}-{about['plan_sha256'][:12]}-{which}"
-    path = config.cache_dir() / "pieces" / f"{label}.npz"
-    if not path.exists():
+    decided = {name: about[name] for name in ("name", "plan_sha256", "precision")}
+    decided |= {"look": about["looks"], "seed": seed, "scored_on": [fold]}
+    key = decided_by(real, fit, **decided)
+
+    def compute() -> dict[str, np.ndarray]:
         print(f"{about['name']}: fold {fold}, seed {seed}", flush=True)
-        started = time.perf_counter()
         keras.utils.set_random_seed(seed)
         model = build(imagenet_backbone(), chosen, len(real.data.class_names))
-        checkpoint = config.cache_dir() / "checkpoints" / f"{label}.npz"
-        if checkpoint.exists():  # nobody timed what came before the cut
-            started = np.nan
         images, labels = real.data.images, real.labels
-        history = train(model, images, labels, fit, score, chosen, seed, checkpoint)
-        arrays = {
-            "probabilities": model.predict(images[score], verbose=0),
-            "seconds": time.perf_counter() - started,
-            "history": json.dumps(history),
-        }
-        with densenet.whole_file(path) as file:
-            np.savez(file, **arrays)
-    with np.load(path) as file:
-        seconds = float(file["seconds"])
+        path = checkpoints(key) / "whole.npz"
+        history = train(model, images, labels, fit, score, chosen, seed, path)
         return {
-            "fold": fold,
-            "seed": seed,
-            "commit": about["commit"],
-            "recorded_on": about["recorded_on"],
-            "seconds": None if np.isnan(seconds) else round(seconds, 1),
-            "probabilities": file["probabilities"],
-            "history": json.loads(str(file["history"])),
+            "probabilities": model.predict(images[score], verbose=0),
+            "history": np.array(json.dumps(history)),
         }
+
+    found = piece(key, compute)
+    made = {name: found.about[name] for name in ("commit", "recorded_on", "seconds")}
+    return (
+        {"fold": fold, "seed": seed}
+        | made
+        | {
+            "probabilities": found.arrays["probabilities"],
+            "history": json.loads(str(found.arrays["history"])),
+        }
+    )
 
 
 def _record(about: dict, real: RealData, splits: dict, found: list[dict]) -> None:

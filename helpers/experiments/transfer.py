@@ -12,10 +12,11 @@ from functools import partial
 
 import numpy as np
 
-from helpers import config, evaluation, recorded
+from helpers import evaluation, recorded
 from helpers.audit import manifest
 from helpers.datasets import thumbnails
 
+from . import pieces
 from .records import (
     PLANS,
     Experiment,
@@ -297,16 +298,23 @@ def write_plan(
     print(f"Plan written to {path}. Commit it, then run: {experiment.name}")
 
 
-def kept(name: str, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return an array from the cache, or compute it and keep it: runs are cut off."""
-    from helpers.densenet import whole_file
+def decided_by(
+    experiment: Experiment, slices: Slices, rows: np.ndarray, backbone: str, **more
+) -> dict:
+    """Return a piece's key: the images, the weights, the files fitted, and `more`."""
+    source, name = ("none", "none") if backbone == "none" else weights_of(backbone)
+    return more | {
+        "name": experiment.name,
+        "images": slices.fingerprint,
+        "weights": name,
+        "weights_sha256": pieces.weights_sha256(source),
+        "fitted_sha256": pieces.files_sha256(slices.filenames[rows]),
+    }
 
-    path = config.cache_dir() / "transfer" / name / f"{key}.npy"
-    if not path.exists():
-        array = compute()
-        with whole_file(path) as file:
-            np.save(file, array)
-    return np.load(path)
+
+def answered(key: dict, compute: Callable[[], np.ndarray]) -> pieces.Piece:
+    """Return a piece with one array, `answers`: computed, or from an earlier call."""
+    return pieces.piece(key, lambda: {"answers": compute()})
 
 
 def run_curve(experiment: Experiment, look_again: bool) -> None:
@@ -321,8 +329,8 @@ def run_curve(experiment: Experiment, look_again: bool) -> None:
     arm, backbone = arm_of(experiment)
     seen = views(slices, backbone) if backbone != "none" else {}
     scored, pool = slices.of_folds(SCORED), (*FITTED, *VALIDATED)
-    place = f"{experiment.name}-{plan_sha256[:12]}"
     fit, found, num_images = ARMS[arm](slices, seen, backbone), [], {}
+    decided = {"plan_sha256": plan_sha256, "look": looks, "arm": arm}
     for size in SIZES:
         found.append([])
         for seed in plan["seeds"]:
@@ -332,7 +340,9 @@ def run_curve(experiment: Experiment, look_again: bool) -> None:
             def compute(rows=rows, size=size, seed=seed):
                 return fit(rows, size, seed, plan["chosen"])(scored)
 
-            found[-1].append(kept(place, f"{size}-{seed}", compute))
+            more = decided | {"patients": size, "seed": seed}
+            key = decided_by(experiment, slices, rows, backbone, **more)
+            found[-1].append(answered(key, compute))
         print(f"{size}: {time.perf_counter() - started:.0f} s", flush=True)
     record(
         experiment,
@@ -342,10 +352,16 @@ def run_curve(experiment: Experiment, look_again: bool) -> None:
         looks=looks,
         weights="none" if backbone == "none" else weights_of(backbone)[1],
         seconds=time.perf_counter() - started,
-        extra={"patients": list(SIZES), "num_fit": num_images},
+        extra={
+            "patients": list(SIZES),
+            "num_fit": num_images,
+            "piece_commits": pieces.commits(p for row in found for p in row),
+        },
         arms=(arm,),
         conditions=SIZES,
-        probabilities=np.array(found)[None],
+        probabilities=np.array([[p.arrays["answers"] for p in row] for row in found])[
+            None
+        ],
     )
 
 
@@ -451,12 +467,12 @@ def run_recipes(experiment: Experiment, look_again: bool) -> None:
     slices = load_slices()
     seen = views(slices, "imagenet")
     scored, pool = slices.of_folds(SCORED), (*FITTED, *VALIDATED)
-    place = f"{experiment.name}-{plan_sha256[:12]}"
     size = chosen["patients"]
     draws = {seed: draw(slices, pool, size, seed) for seed in plan["seeds"]}
     frozen = fit_frozen(slices, seen, "imagenet")
     found = [[frozen(rows, size, 0, chosen)(scored) for rows in draws.values()]]
-    moved = {HEAD_ONLY: [0.0] * len(draws)}
+    moved, made = {HEAD_ONLY: [0.0] * len(draws)}, []
+    everyone = np.unique(np.concatenate(list(draws.values())))
     for name, (norm_trains, head_first) in RECIPES.items():
 
         def compute(norm_trains=norm_trains, head_first=head_first):
@@ -482,7 +498,10 @@ def run_recipes(experiment: Experiment, look_again: bool) -> None:
                 answers.append(np.column_stack([probabilities, change]))
             return np.array(answers)
 
-        answers = kept(place, name.replace(" ", "-"), compute)
+        decided = {"plan_sha256": plan_sha256, "look": looks, "recipe": name}
+        key = decided_by(experiment, slices, everyone, "imagenet", **decided)
+        made.append(answered(key, compute))
+        answers = made[-1].arrays["answers"]
         found.append(list(answers[..., :-1]))
         moved[name] = answers[..., -1].mean(axis=1).tolist()
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
@@ -497,6 +516,7 @@ def run_recipes(experiment: Experiment, look_again: bool) -> None:
         extra={
             "num_fit": {str(seed): len(rows) for seed, rows in draws.items()},
             "features_moved": moved,
+            "piece_commits": pieces.commits(made),
         },
         arms=(HEAD_ONLY, *RECIPES),
         conditions=(size,),

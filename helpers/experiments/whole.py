@@ -17,7 +17,7 @@ from helpers.datasets import load_dataset
 from helpers.plan import Plan, Stage
 
 from .parts import Part, first_of_each
-from .pieces import Piece, checkpoints, decided_by, piece
+from .pieces import Piece, checkpoints, decided_by, piece, stated
 from .real import RealData, imagenet_name, load_real
 from .recipe import tumors
 from .records import (
@@ -295,8 +295,7 @@ def run_whole(experiment: Experiment, look_again: bool) -> None:
         for pieces in found.values()
     ]
     arrays = _arrays(real, scored, fold, said)
-    abouts = [p.about for pieces in found.values() for p in pieces]
-    seconds = [about["seconds"] for about in abouts]
+    seconds = [p.about["seconds"] for pieces in found.values() for p in pieces]
     about = info(
         experiment,
         describe(real),
@@ -311,10 +310,7 @@ def run_whole(experiment: Experiment, look_again: bool) -> None:
         "seeds": list(found),
         "seeds_planned": plan["seeds"],
         "wall_seconds": None if None in seconds else round(sum(seconds), 1),
-        "pieces": [
-            {k: v for k, v in about.items() if k not in ("plan", "name")}
-            for about in abouts
-        ],
+        "pieces": stated(p for pieces in found.values() for p in pieces),
         "num_fit": int(np.mean([len(part.fit) for part in parts]).round()),
         "num_val": 0,
         "num_scored": len(scored),
