@@ -62,6 +62,7 @@ class Job:
         return np.flatnonzero(used)
 
 
+@config.command
 def main(arguments: list[str] | None = None, build: Callable | None = None) -> int:
     """Run the command line; return 0 (done), 2 (an error, told) or 130 (stopped).
 
@@ -128,7 +129,7 @@ def run(options: argparse.Namespace, build: Callable | None = None) -> None:
     """Do what the command line asked for; raises `CourseError` for what is wrong."""
     setting = config.data_setting()
     name = "quick" if options.quick or setting == "phantom" else "recommended"
-    path = options.plan or PLANS / f"{name}.json"
+    path = config.whole_path(options.plan or PLANS / f"{name}.json")
     plan = read_plan(path)
     weights = config.weights_setting()
     if weights == "auto":
@@ -177,7 +178,7 @@ def read_images(setting: str, pixels: int) -> Dataset:
     if setting in ("phantom", "kaggle"):
         return load_dataset(setting, pixels)
     try:
-        return folders.read(Path(setting).expanduser(), pixels)
+        return folders.read(Path(setting), pixels)
     except CourseError as error:
         raise CourseError(f"{error} Set BRAIN_MRI_DATA to that folder.") from None
 
@@ -229,7 +230,7 @@ def prepare(
             "more, one folder a class. Is it one folder too deep?"
         )
     out = f"{Path(data.name).name}-{name}{'-folds' if options.folds else ''}"
-    folder = options.out or TRAINED / out.replace(" ", "-")
+    folder = config.whole_path(options.out or TRAINED / out.replace(" ", "-"))
     make_room(folder)
     digest = hashlib.sha256(data.fingerprint.encode())
     told = [name for name in ("file", "class", "patient") if name in data.table]
