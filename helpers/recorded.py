@@ -23,6 +23,10 @@ _FILE_AXES = {"filenames": 0, "labels": 0, "fold": 0, "groups": 0, "patient": 0}
 _FILE_AXES |= {"scored": 3}
 _FILE_AXES |= {f"probabilities{of}": 1 for of in ("", "_random", "_imagenet")}
 
+# Rungs of a ladder on which a scored slice may lie in training anyway; on the others,
+# files that turned out to lie in two folds are no longer scored.
+WITH_COPIES = ("official", "random", "no-copies")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -152,6 +156,52 @@ def _scored_today(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         known = today.reindex(arrays["filenames"]).fillna(-1).to_numpy(np.int32)
         arrays["patient"] = np.where(known >= 0, known, arrays["patient"])
     return arrays
+
+
+def on_rung(info: dict, arrays: dict[str, np.ndarray], rung: str, method: str) -> Run:
+    """Return what one method predicted on one rung of a record's arrays.
+
+    A run as `recorded.load` returns it, but `fold` is int [draws, n]. `CourseError`
+    lists the rungs or methods there are.
+    """
+    for what, asked in (("rungs", rung), ("methods", method)):
+        known = list(arrays.get(what, ()))
+        if asked not in known:
+            raise CourseError(
+                f"{info.get('name', 'this record')}: no {asked!r} among its {what}; "
+                f"there is {', '.join(known) or 'none'}."
+            )
+    kept = stays(arrays, rung)
+    scored, classes = arrays[f"{rung}/scored"][kept], arrays[f"{rung}/classes"]
+    picked = {
+        "filenames": arrays["filenames"][scored],
+        "labels": np.searchsorted(classes, arrays["labels"][scored]),
+        "class_names": arrays["class_names"][classes],
+        "fold": arrays[f"{rung}/fold"][:, kept],
+        "groups": _persons(arrays)[scored],
+        "probabilities": arrays[f"{rung}/{method}"][:, kept],
+    }
+    return Run(info, picked)
+
+
+def stays(arrays: dict[str, np.ndarray], rung: str) -> np.ndarray:
+    """Tell which of a rung's files are still scored, Boolean [n]."""
+    scored = arrays[f"{rung}/scored"]
+    if rung in WITH_COPIES:
+        return np.ones(len(scored), bool)
+    return ~np.isin(arrays["filenames"][scored], list(withdrawn()))
+
+
+def _persons(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the recorded groups, one where the manifest knows one person today."""
+    from helpers.audit import joined, manifest
+
+    rows = manifest.load().set_index("filename").loc[arrays["filenames"]]
+    names = ("group", "series", "patient")
+    today = joined(*(rows[name].fillna(-1).to_numpy(int) for name in names))
+    least = np.full(today.max() + 1, np.iinfo(np.int32).max)
+    np.minimum.at(least, today, arrays["groups"])
+    return least[today].astype(np.int32)
 
 
 def features(name: str = "features-imagenet-224") -> Features:

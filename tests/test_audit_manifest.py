@@ -10,7 +10,7 @@ from PIL import Image
 from helpers.audit import __main__ as command
 from helpers.audit import folders, manifest
 from helpers.datasets import Dataset, kaggle, phantom
-from helpers.experiments import benchmark
+from helpers.experiments import build_manifest
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def shrunk(image: np.ndarray, side: int, quality: int) -> np.ndarray:
 
 
 def test_the_manifest_lists_every_file_of_version_1_once(rows):
-    assert tuple(rows.columns) == benchmark.COLUMNS
+    assert tuple(rows.columns) == build_manifest.COLUMNS
     assert rows["filename"].is_unique
     counts = rows.groupby(["split", "class"]).size()
     for split, classes in kaggle.COUNTS.items():
@@ -44,7 +44,7 @@ def test_the_manifest_lists_every_file_of_version_1_once(rows):
 
 def test_four_files_are_listed_as_not_audited(rows):
     missing = rows[rows["source"] == "not audited"]
-    assert tuple(missing["filename"]) == benchmark.NOT_AUDITED
+    assert tuple(missing["filename"]) == build_manifest.NOT_AUDITED
     assert missing[["fingerprint", "group", "series", "fold"]].isna().all(axis=None)
     assert (missing["keep"] == 0).all()
     audited = rows[rows["source"] != "not audited"]
@@ -70,7 +70,7 @@ def test_one_file_of_each_group_without_conflict_is_kept_if_it_lies_in_one_fold(
 
 def test_version_1_1_merges_three_persons_a_slice_and_two_series_and_nothing_else(rows):
     first = manifest.load(manifest.FIRST)
-    again = benchmark.merged(first)
+    again = build_manifest.merged(first)
     assert again.equals(rows)
     changed = [name for name in rows if not rows[name].equals(first[name])]
     assert changed == ["group", "series", "patient", "keep"]
@@ -84,7 +84,7 @@ def test_version_1_1_merges_three_persons_a_slice_and_two_series_and_nothing_els
 
 
 def test_merging_takes_the_lower_number_and_stops_scoring_what_lies_in_two_folds():
-    names = [*benchmark.ONE_SLICE[0], "a", "b", "c"]
+    names = [*build_manifest.ONE_SLICE[0], "a", "b", "c"]
     rows = pd.DataFrame(
         {
             "filename": names,
@@ -95,7 +95,7 @@ def test_merging_takes_the_lower_number_and_stops_scoring_what_lies_in_two_folds
             "keep": 1,
         }
     ).astype({"patient": "Int64"})
-    found = benchmark.merged(rows)
+    found = build_manifest.merged(rows)
     assert found["group"].tolist() == [3, 3, 1, 2, 4]
     assert found["series"].tolist() == [8, 8, 1, 2, 4]
     assert found["patient"].tolist()[2:] == [50, 50, 60]
@@ -113,7 +113,7 @@ def test_folds_hold_each_class_alike():
 def test_figshare_slices_have_one_patient_and_one_lesion_each(rows):
     known = rows.dropna(subset="figshare_index")
     assert (known.groupby("figshare_index")["patient"].nunique() == 1).all()
-    merged = {max(pair) for pair in benchmark.ONE_PERSON}  # their numbers are free
+    merged = {max(pair) for pair in build_manifest.ONE_PERSON}  # their numbers are free
     highest = known["patient"].nunique() + len(merged)
     assert set(known["patient"]) == set(range(1, highest + 1)) - merged
     assert known["class"].ne("notumor").all()

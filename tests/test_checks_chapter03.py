@@ -103,7 +103,7 @@ def test_the_falls_add_up_to_the_recorded_ends():
 
 def neighbors(test_set) -> np.ndarray:
     scored, _ = chapter03._halves()
-    return np.setdiff1d(np.flatnonzero(test_set.fold == 0), scored)
+    return np.setdiff1d(np.flatnonzero(test_set.fold == 3), scored)
 
 
 def test_half_of_a_fold_is_scored_and_no_stranger_shows_its_patients(test_set):

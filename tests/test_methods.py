@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from helpers import probes
 from helpers.datasets import thumbnails
-from helpers.experiments import methods, probes
+from helpers.experiments import methods
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (60, 64, 64), dtype=np.uint8)

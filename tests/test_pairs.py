@@ -13,7 +13,7 @@ from helpers.audit import manifest
 from helpers.datasets import phantom
 from helpers.datasets.dataset import CLASS_NAMES
 from helpers.experiments import __main__ as command
-from helpers.experiments import benchmark
+from helpers.experiments import build_manifest
 from helpers.experiments import pairs as experiment
 
 
@@ -32,7 +32,9 @@ def test_groups_and_series_follow_from_the_pairs_and_what_was_merged(
     pairs = recorded.load("twin-pairs").arrays
     enough = pairs["similarity"] >= at_least
     linked = pd.DataFrame({end: pairs[end][enough] for end in ("first", "second")})
-    merged = benchmark.ONE_SLICE + (benchmark.ONE_SERIES if column == "series" else ())
+    merged = build_manifest.ONE_SLICE + (
+        build_manifest.ONE_SERIES if column == "series" else ()
+    )
     place = {name: number for number, name in enumerate(pairs["filenames"])}
     for one, other in merged:
         linked.loc[len(linked)] = (place[one], place[other])

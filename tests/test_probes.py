@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from helpers import probes
 from helpers.datasets import thumbnails
-from helpers.experiments import probes
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 64, 64), dtype=np.uint8)

@@ -221,7 +221,7 @@ def test_a_ladders_rungs_are_those_of_its_protocol(name):
             for one, other in zip(ours, theirs, strict=True):
                 assert all(map(np.array_equal, one, other))
         for method in plan["methods"]:
-            one = ladder.on_rung(run.info, run.arrays, rung.name, method)
+            one = recorded.on_rung(run.info, run.arrays, rung.name, method)
             assert one.probabilities.shape[1:] == (len(one.labels), len(rung.classes))
             gone = set(run.filenames[rung.scored]) - set(one.filenames)
             assert gone <= recorded.withdrawn()
@@ -311,7 +311,7 @@ def test_a_wrong_path_names_the_key_and_what_there_is(folder):
 
 
 def test_an_unknown_rung_or_method_lists_the_known():
-    from helpers.experiments.ladder import on_rung
+    from helpers.recorded import on_rung
 
     run = recorded.load("leakage-ladder")
     with pytest.raises(CourseError, match=r"no 'offical' among its rungs; .*official"):

@@ -384,7 +384,7 @@ def key(small):
 
 
 def _made(commit, number, monkeypatch):
-    monkeypatch.setattr(pieces, "COMMIT", commit)
+    monkeypatch.setattr(pieces, "commit", lambda: commit)
     return lambda: {"answers": np.array([number])}
 
 

@@ -24,10 +24,9 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import f1_score, log_loss, recall_score
 from small_network import SIDE, small_backbone
 
-from helpers import devices, train, train_report, training
+from helpers import benchmark, devices, train, train_report, training
 from helpers.audit import manifest
 from helpers.evaluation import bootstrap_interval
-from helpers.experiments import score
 from helpers.plan import Plan, Stage
 
 PLAN = Plan(
@@ -265,7 +264,7 @@ def test_five_folds_make_a_table_that_the_benchmark_reads(place, monkeypatch, ca
     write_plan(place / "plan.json", stages=(PLAN.stages[0],), batch_size=4)
     assert command(place, "--folds") == 0
     assert "Training and Testing are pooled" in capsys.readouterr().out
-    found = score.read(place / "out" / "predictions.csv")
+    found = benchmark.read(place / "out" / "predictions.csv")
     assert list(found.class_names) == list(CLASSES)
     assert len(found.rows) == 60 and found.unresolved is None
     said = pd.read_csv(place / "out" / "predictions.csv")

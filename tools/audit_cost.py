@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from helpers import audit  # noqa: E402
 from helpers.datasets import Dataset, phantom  # noqa: E402
-from helpers.experiments.records import COMMIT, cpu_name  # noqa: E402
+from helpers.experiments.records import commit, cpu_name  # noqa: E402
 
 SIZES = (2000, 7019, 14000, 28000, 50000)
 PIXELS = 224
@@ -105,7 +105,7 @@ def write(run: dict) -> None:
         "backend": "numpy",
         "device": f"{os.cpu_count()} CPU cores, {cpu_name()}, other work too",
         "versions": {name: version(name) for name in ("numpy", "scipy", "pillow")},
-        "commit": COMMIT,
+        "commit": commit(),
         "recorded_on": date.today().isoformat(),
         "wall_seconds": round(sum(r["wall_seconds"] for r in runs), 1),
         "runs": runs,

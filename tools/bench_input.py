@@ -35,7 +35,7 @@ from helpers import recorded
 from helpers.batches import ImageBatches, augment, preprocess
 from helpers.config import ROOT, SEED, CourseError, data_setting
 from helpers.datasets import Dataset, folder, load_dataset, phantom
-from helpers.experiments.records import COMMIT, cpu_name
+from helpers.experiments.records import commit, cpu_name
 from helpers.recorded import Run
 
 NAME = "bench-input"
@@ -244,7 +244,7 @@ def bench(num_files: int, repeats: int) -> Run:
             "numpy": np.__version__,
             "pillow": PIL.__version__,
         },
-        "commit": COMMIT,
+        "commit": commit(),
         "recorded_on": date.today().isoformat(),
         "wall_seconds": round(seconds, 1),
     }

@@ -24,10 +24,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from helpers import benchmark
 from helpers.config import CourseError
 
-from . import score
-from .records import choose
+from .records import choose, commit
 from .registry import EXPERIMENTS
 
 
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     if (asked.name == "score") != (asked.predictions is not None):
         parser.error("score needs a file of predictions, and only score takes one")
     if asked.name == "template":
-        print(score.template(), end="")
+        print(benchmark.template(), end="")
         return 0
     if asked.name == "list":
         for experiment in EXPERIMENTS.values():
@@ -78,9 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         if asked.name == "score":
-            print(score.report(score.read(asked.predictions)))
+            print(benchmark.report(benchmark.read(asked.predictions)))
             return 0
         experiment = EXPERIMENTS[asked.name]
+        commit()  # of the code that runs from here on
         if asked.choose and not (experiment.candidates or experiment.choose):
             raise CourseError(
                 f"{experiment.name} has nothing to choose: run it plainly."

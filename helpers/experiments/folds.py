@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 
+from helpers import probes
 from helpers.audit import manifest
 from helpers.datasets import thumbnails
 
-from . import probes
 from .real import RealData, features_of, imagenet_name, load_real
 from .records import (
     Experiment,

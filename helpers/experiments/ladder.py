@@ -13,7 +13,7 @@ import pandas as pd
 
 from helpers import evaluation, recorded
 from helpers.audit import manifest
-from helpers.config import SEED, CourseError
+from helpers.config import SEED
 
 from . import protocols
 from .methods import METHODS, SEEDED, Seen
@@ -31,9 +31,6 @@ from .records import (
 )
 
 STEP_METRICS = ("macro_f1", "accuracy")
-# Rungs on which a scored slice may lie in training anyway; on the others, files that
-# turned out to lie in two folds are no longer scored (`recorded.withdrawn`).
-WITH_COPIES = ("official", "random", "no-copies")
 
 
 def run_ladder(experiment: Experiment, look_again: bool) -> None:
@@ -192,7 +189,7 @@ def follows_from(arrays: dict[str, np.ndarray]) -> dict:
 
 def score(arrays: dict[str, np.ndarray], rung: str, method: str) -> dict:
     """Return the metrics of one method on one rung, as the record states them."""
-    run = on_rung({}, arrays, rung, method)
+    run = recorded.on_rung({}, arrays, rung, method)
     return evaluation.metrics(
         run.labels.astype(int),
         run.probabilities,
@@ -217,52 +214,9 @@ def _steps(arrays: dict[str, np.ndarray], part: str) -> dict:
     }
 
 
-def on_rung(
-    info: dict, arrays: dict[str, np.ndarray], rung: str, method: str
-) -> recorded.Run:
-    """Return what one method predicted on one rung of a record's arrays.
-
-    A run as `recorded.load` returns it, but `fold` is int [draws, n]. `CourseError`
-    lists the rungs or methods there are.
-    """
-    for what, asked in (("rungs", rung), ("methods", method)):
-        known = list(arrays.get(what, ()))
-        if asked not in known:
-            raise CourseError(
-                f"{info.get('name', 'this record')}: no {asked!r} among its {what}; "
-                f"there is {', '.join(known) or 'none'}."
-            )
-    stays = _stays(arrays, rung)
-    scored, classes = arrays[f"{rung}/scored"][stays], arrays[f"{rung}/classes"]
-    picked = {
-        "filenames": arrays["filenames"][scored],
-        "labels": np.searchsorted(classes, arrays["labels"][scored]),
-        "class_names": arrays["class_names"][classes],
-        "fold": arrays[f"{rung}/fold"][:, stays],
-        "groups": _persons(arrays)[scored],
-        "probabilities": arrays[f"{rung}/{method}"][:, stays],
-    }
-    return recorded.Run(info, picked)
-
-
-def _stays(arrays: dict[str, np.ndarray], rung: str) -> np.ndarray:
-    """Tell which of a rung's files are still scored, Boolean [n]."""
-    scored = arrays[f"{rung}/scored"]
-    if rung in WITH_COPIES:
-        return np.ones(len(scored), bool)
-    return ~np.isin(arrays["filenames"][scored], list(recorded.withdrawn()))
-
-
-def _persons(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the recorded groups, one where the manifest knows one person today."""
-    today = files_of(arrays)["unit"].to_numpy()
-    least = pd.Series(arrays["groups"]).groupby(today).transform("min")
-    return least.to_numpy(np.int32)
-
-
 def step(arrays, before: str, after: str, method: str, metric: str) -> dict:
     """Return how much `metric` rises from one rung to another, and its interval."""
-    one, other = (on_rung({}, arrays, r, method) for r in (before, after))
+    one, other = (recorded.on_rung({}, arrays, r, method) for r in (before, after))
     return evaluation.paired_bootstrap(
         metric,
         one.labels.astype(int),
@@ -286,7 +240,7 @@ def rung_of(arrays: dict[str, np.ndarray], name: str, as_drawn: bool = False) ->
     """
     scored, fold = arrays[f"{name}/scored"].astype(int), arrays[f"{name}/fold"]
     if not as_drawn:
-        stays = _stays(arrays, name)
+        stays = recorded.stays(arrays, name)
         scored, fold = scored[stays], fold[:, stays]
     bits = np.unpackbits(arrays[f"{name}/training"], axis=2)
     draws = [

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
+from helpers import probes
 from helpers.datasets import thumbnails
 
-from . import probes
 from .real import RealData, features_of
 
 

@@ -23,7 +23,7 @@ from helpers.audit import (
 from helpers.audit.twins import MIRRORS, VIEWS
 from helpers.datasets import figshare
 
-from .benchmark import build
+from .build_manifest import build
 from .patients import match
 from .real import PIXELS, real_images
 from .records import Experiment, info, sha256, write

@@ -9,11 +9,10 @@ import hashlib
 
 import numpy as np
 
-from helpers import config, evaluation
+from helpers import config, evaluation, probes
 from helpers.config import SEED
 from helpers.datasets import thumbnails
 
-from . import probes
 from .pieces import Piece, commits, piece, weights_sha256
 from .real import BOUNDARY, imagenet_backbone, imagenet_name
 from .records import Experiment, describe_phantoms, info, sha256, write

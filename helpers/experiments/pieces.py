@@ -19,7 +19,7 @@ import numpy as np
 from helpers import config, recorded
 
 from .real import RealData
-from .records import COMMIT, cpu_name, sha256
+from .records import commit, cpu_name, sha256
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def piece(key: dict, compute: Callable[[], dict[str, np.ndarray]]) -> Piece:
         arrays = compute()
         seconds = None if went_on else round(time.perf_counter() - started, 1)
         about = key | {
-            "commit": COMMIT,
+            "commit": commit(),
             "recorded_on": date.today().isoformat(),
             "device": cpu_name(),
             "seconds": seconds,

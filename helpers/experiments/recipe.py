@@ -13,6 +13,7 @@ import numpy as np
 
 from helpers import audit, evaluation, recorded
 from helpers.audit import manifest
+from helpers.benchmark import TUMORS
 from helpers.config import SEED, CourseError
 from helpers.plan import Plan, Stage
 
@@ -31,7 +32,6 @@ from .records import (
     sha256,
     write,
 )
-from .score import TUMORS
 
 INNER_SHARE = 0.25  # of what candidates are compared on
 VALIDATION_SHARE = 0.1  # of each training part: for curves and calibration only

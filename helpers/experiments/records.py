@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -233,7 +234,7 @@ def info(
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         "device": f"{os.cpu_count()} CPU cores, {cpu_name()}" + _gpus(),
         "versions": _versions(),
-        "commit": COMMIT,
+        "commit": commit(),
         "recorded_on": date.today().isoformat(),
         "wall_seconds": round(wall_seconds, 1),
     }
@@ -302,8 +303,12 @@ def _travelled() -> dict:
     return json.loads(path.read_text())
 
 
-def _head() -> str:
-    """Return the commit, with `+changes` when helpers differ from it."""
+@cache
+def commit() -> str:
+    """Return the commit, with `+changes` when helpers differ from it.
+
+    Asked first when a run begins, and kept: the code that runs is what was there then.
+    """
     if found := _travelled():
         return found["commit"]
     changed = git("status", "--porcelain", "--", "helpers").strip()
@@ -315,7 +320,3 @@ def git(*arguments: str) -> str:
         ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     return done.stdout
-
-
-# Read once, at the start: the code that runs is the code that was there then.
-COMMIT = _head()

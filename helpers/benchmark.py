@@ -8,6 +8,7 @@ on images of the other folds only, and let it fill the rows of fold k. Then scor
 """
 
 import csv
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,6 @@ import pandas as pd
 from helpers import audit, evaluation, recorded
 from helpers.audit import manifest
 from helpers.config import CourseError
-
-from .ladder import on_rung
-from .records import sha256
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 TUMORS = ("glioma", "meningioma", "pituitary")
@@ -326,7 +324,7 @@ def recorded_run(name: str) -> recorded.Run:
     """Return a recorded run: by its name, or as RECORD/RUNG/METHOD of a ladder."""
     record, *place = name.split("/")
     run = recorded.load(record)
-    return on_rung(run.info, run.arrays, *place) if place else run
+    return recorded.on_rung(run.info, run.arrays, *place) if place else run
 
 
 def baseline(name: str, task: Task) -> np.ndarray:
@@ -371,7 +369,8 @@ def report(found: Predictions) -> str:
         f"{found.path}: {len(found.rows)} predictions, columns "
         f"{', '.join(found.class_names)}\n"
         f"Benchmark {manifest.PATH.stem}, manifest "
-        f"{sha256(manifest.PATH.read_text())[:12]}.\nIn brackets: 95 % intervals, from "
+        f"{hashlib.sha256(manifest.PATH.read_bytes()).hexdigest()[:12]}.\n"
+        "In brackets: 95 % intervals, from "
         "drawing whole patients (series where no patient is known)."
     ]
     for task in tasks(found.rows, found.class_names):

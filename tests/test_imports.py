@@ -1,0 +1,58 @@
+"""What a chapter imports runs from a ZIP: no git, no program behind the records."""
+
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from helpers.config import ROOT
+
+NOTEBOOKS = sorted(ROOT.glob("chapters/**/*.ipynb"))
+IMPORT = re.compile(r"^\s*(?:from helpers[\w.]* import .+|import helpers[\w.]*)$", re.M)
+
+PROGRAM = """
+import sys
+{imports}
+reached = sorted(m for m in sys.modules if m.startswith("helpers.experiments"))
+assert not reached, reached
+"""
+
+
+def _without_programs(code: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Run Python code in a process that finds no other program, git among them."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _imports(path) -> list[str]:
+    notebook = nbformat.read(path, as_version=4)
+    code = "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
+    code = re.sub(r"\(\s*([^()]*?)\s*\)", lambda m: " ".join(m[0].split()), code)
+    return [line.strip() for line in IMPORT.findall(code)]
+
+
+def test_no_chapter_reaches_the_experiments_or_starts_a_program():
+    lines = sorted({line for path in NOTEBOOKS for line in _imports(path)})
+    assert any("benchmark" in line for line in lines)
+    done = _without_programs(PROGRAM.format(imports="\n".join(lines)))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["list", "template"])
+def test_the_experiments_can_be_listed_without_git(name):
+    command = (
+        "import sys; from helpers.experiments.__main__ import main;"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    done = _without_programs(command, name)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
