@@ -5,13 +5,17 @@ builds it: four dense blocks, three transitions, 121 layers with weights countin
 classifier, which is left out here.
 """
 
+import errno
 import hashlib
+import io
 import os
 import re
+import time
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +33,7 @@ from helpers.config import (
     weights_setting,
     whole_path,
 )
+from helpers.datasets.walk import kind_of, start_of
 
 # Keras' own file, fetched under Keras' own name and MD5. Keras would look for it only
 # after building the model, and say `Exception: URL fetch failure`.
@@ -39,6 +44,8 @@ IMAGENET_URL = (
 )
 IMAGENET_MD5 = "30ee3e1110167f948a6b9946edeeb738"
 PROBE_SECONDS = 10
+DAY = 24 * 3600
+_PIECE = 2**24  # bytes read at once
 
 # The course's own file, and the list of hashes beside it: see data/weights/README.md.
 BUNDLED_FILE = "densenet121_bundled_notop.weights.h5"
@@ -190,22 +197,53 @@ def activations(
     """
     key = _key(frozen, images, scale)
     path = _cached(key) or cache_dir() / "activations" / f"{name}-{key}.npy"
+    shape = (len(images), *frozen.output_shape[1:])
     if path.exists():
-        try:
-            return np.load(path, mmap_mode="r")
-        except (ValueError, OSError):
-            print(f"{path} is damaged; computing it again.")
+        stored = _stored(path, shape)
+        if stored is not None:
+            return stored
+        print(f"{path} is damaged; computing it again.")
     # Not through a memory map: a full disk would end Python with a bus error.
     header = {
         "descr": np.dtype(np.float32).str,
         "fortran_order": False,
-        "shape": (len(images), *frozen.output_shape[1:]),
+        "shape": shape,
     }
+    head, digest = io.BytesIO(), hashlib.sha256()
+    np.lib.format.write_array_header_1_0(head, header)
     with whole_file(path) as file:
-        np.lib.format.write_array_header_1_0(file, header)
+        digest.update(head.getvalue())
+        file.write(head.getvalue())
         for block in _predict_blocks(frozen, images, scale, f"activations {name}"):
-            file.write(np.ascontiguousarray(block, np.float32))
+            block = np.ascontiguousarray(block, np.float32)
+            digest.update(block)
+            file.write(block)
+        file.write(digest.digest())  # behind the array, where NumPy does not look
     return np.load(path, mmap_mode="r")
+
+
+def _stored(path: Path, shape: tuple) -> np.memmap | None:
+    """Return cached activations, or None if they are not as they were written."""
+    try:
+        found = np.load(path, mmap_mode="r")
+        if found.shape != shape or found.dtype != np.float32:
+            return None
+        end = found.offset + found.nbytes
+        if path.stat().st_size == end:  # written before there was a fingerprint
+            return found
+        return found if _is_whole(path, end, path.stat().st_mtime_ns) else None
+    except (ValueError, OSError, EOFError, AttributeError):
+        return None
+
+
+@lru_cache(maxsize=256)
+def _is_whole(path: Path, end: int, time: int) -> bool:
+    """Compare a file up to `end` with the SHA-256 behind it, once for each `time`."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for start in range(0, end, _PIECE):
+            digest.update(file.read(min(_PIECE, end - start)))
+        return file.read() == digest.digest()
 
 
 def has_activations(
@@ -225,6 +263,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for abandoned in path.parent.glob(
+            "*.[0-9]*.tmp"
+        ):  # by a process that was killed
+            if time.time() - abandoned.lstat().st_mtime > DAY:
+                abandoned.unlink(missing_ok=True)
         with temporary.open("wb") as file:
             yield file
             file.flush()
@@ -232,12 +275,15 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     except OSError as error:
         kept = " The file that was there is kept." if path.exists() else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)
+        way = "Free some space" if full else "Make its folder writable"
         raise CourseError(
-            f"{path} cannot be written: {error.strerror or error}.{kept} Free some "
-            "space, or set BRAIN_MRI_CACHE to a folder on another disk."
+            f"{path} cannot be written: {error.strerror or error}.{kept} {way}, or set "
+            "BRAIN_MRI_CACHE to a folder on another disk."
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that cannot be written: that was told
+            temporary.unlink(missing_ok=True)
 
 
 def _source(weights: str) -> Path | str | None:
@@ -327,9 +373,14 @@ def _load_weights(model: keras.Model, path: Path) -> None:
     if problem is None and not all(np.isfinite(w).all() for w in model.get_weights()):
         problem = "weights are missing, or are not numbers"
     if problem:
+        problem = kind_of(start_of(path)) or problem
+        renamed = re.sub(r"(\.weights)?[ _-]*\(\d+\)\.h5$", ".weights.h5", path.name)
+        way = "Fetch the file again"
+        if renamed != path.name:  # a browser's name for a second download
+            way = f"Keras goes by the ending: rename it to {renamed}"
         raise CourseError(
             f"{path} does not hold the weights of DenseNet121 without its classifier "
-            f"({model.count_params():,} parameters): {problem}. Fetch the file again, "
+            f"({model.count_params():,} parameters): {problem}. {way}, "
             "or set BRAIN_MRI_WEIGHTS to another, to imagenet, or to none."
         ) from None
 

@@ -125,11 +125,34 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Run:
-    """Load one recorded run by name; `CourseError` lists the names there are."""
+    """Load one recorded run by name; `CourseError` lists the names there are.
+
+    Also raised if the JSON states a score that does not follow from the arrays.
+    """
     about, arrays = info(name), _arrays(name)
     if about.get("manifest_sha256") and "fold" in arrays:
         arrays = _scored_today(arrays)
-    return Run(about, arrays)
+    run = Run(about, arrays)
+    if "probabilities" in arrays and "brier" in about.get("metrics", {}):
+        _check_scores(run)
+    return run
+
+
+def _check_scores(run: Run) -> None:
+    """Compare two scores with the JSON's, by plain formulas: somebody may have saved
+    one of the two files again."""
+    one_hot = np.eye(len(run.class_names))[run.labels.astype(int)]
+    right = (run.probabilities.argmax(-1) == run.labels).mean()
+    found = {"accuracy": right}
+    found["brier"] = ((run.probabilities - one_hot) ** 2).sum(-1).mean()
+    for metric, value in found.items():
+        stated = run.info["metrics"][metric]
+        if not abs(value - stated) < 1e-6:
+            raise CourseError(
+                f"{FOLDER / run.name}.npz does not give what {run.name}.json says: "
+                f"{metric} {value:.4f}, not {stated:.4f}. One of the two was changed; "
+                "fetch both again with the course."
+            )
 
 
 @lru_cache(maxsize=1)

@@ -185,7 +185,7 @@ def _not_shown(held: Held) -> list[str]:
     if about["synthetic"]:
         told.append("Anything about real scans: the images are synthetic (phantoms).")
     if about["set_aside"]:
-        told.append(f"{about['set_aside']} files could not be read, and took no part.")
+        told.append(f"{about['set_aside']} files were set aside: see set_aside.csv.")
     told.append("Anything about a single person. Not a diagnosis, not a device.")
     return told
 

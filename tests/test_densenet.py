@@ -3,8 +3,11 @@
 Here too, since it needs Keras: the check of exercise 7.3.
 """
 
+import errno
 import hashlib
+import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -157,6 +160,92 @@ def test_a_damaged_cache_of_activations_is_computed_again(frozen, capsys):
     path.write_bytes(path.read_bytes()[:-20])
     np.testing.assert_array_equal(densenet.activations(frozen, IMAGES, "test"), first)
     assert "is damaged; computing it again" in capsys.readouterr().out
+
+
+def one_bit(stored: bytes) -> bytes:
+    return stored[:200] + bytes([stored[200] ^ 1]) + stored[201:]
+
+
+def as_array(change) -> Callable[[bytes], bytes]:
+    """Change the array, and save it as NumPy does: a whole file of other content."""
+
+    def changed(stored: bytes) -> bytes:
+        file = io.BytesIO()
+        np.save(file, change(np.load(io.BytesIO(stored))))
+        return file.getvalue()
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        one_bit,
+        lambda stored: stored[:200] + bytes(len(stored) - 232) + stored[-32:],
+        as_array(lambda array: array[:-1]),
+        as_array(lambda array: array.astype(np.float64)),
+        as_array(lambda array: array[..., None]),
+    ],
+    ids=["a bit", "zeros", "a row less", "other numbers", "another shape"],
+)
+def test_changed_activations_are_noticed_and_computed_again(frozen, change, capsys):
+    first = np.array(densenet.activations(frozen, IMAGES, "test"))
+    (path,) = cached_files()
+    path.write_bytes(change(path.read_bytes()))
+    np.testing.assert_array_equal(densenet.activations(frozen, IMAGES, "test"), first)
+    assert "is damaged; computing it again" in capsys.readouterr().out
+
+
+def test_activations_from_before_the_fingerprint_are_used(frozen, capsys):
+    first = np.array(densenet.activations(frozen, IMAGES, "test"))
+    (path,) = cached_files()
+    np.save(path, first + 1)
+    again = densenet.activations(frozen, IMAGES, "test")
+    np.testing.assert_array_equal(again, first + 1)
+    assert "damaged" not in capsys.readouterr().out
+
+
+def test_a_read_only_disk_does_not_hide_its_message(tmp_path, monkeypatch):
+    read_only = OSError(errno.EROFS, "Read-only file system")
+
+    def refuse(*arguments, **named):
+        raise read_only
+
+    for name in ("open", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    message = r"cannot be written: Read-only file system\. Make its folder writable"
+    with pytest.raises(CourseError, match=message), densenet.whole_file(tmp_path / "x"):
+        pass
+
+
+def test_what_killed_runs_left_a_day_ago_is_removed_and_what_is_new_stays(tmp_path):
+    old, new = tmp_path / "a.npz.123.tmp", tmp_path / "b.npz.124.tmp"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    with densenet.whole_file(tmp_path / "c.npz") as file:
+        file.write(b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "c.npz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("model.weights (1).h5", b"x", r"rename it to model\.weights\.h5"),
+        ("model (2).h5", b"x", r"rename it to model\.weights\.h5"),
+        ("a.weights.h5", b"version https://git-lfs.github.com/spec", "git lfs pull"),
+        ("a.weights.h5", b"<!DOCTYPE html><html>", "a web page: the download went"),
+        ("a.weights.h5", b"x", "Fetch the file again"),
+    ],
+)
+def test_a_file_that_is_no_weights_says_what_it_is(
+    whole, tmp_path, name, content, message
+):
+    (tmp_path / name).write_bytes(content)
+    kept = whole.get_weights()
+    with pytest.raises(CourseError, match=message):
+        densenet._load_weights(whole, tmp_path / name)
+    whole.set_weights(kept)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full (Linux)")

@@ -20,7 +20,7 @@ def packed(tmp_path, monkeypatch):
     names, parts = [], []
     for split in ("Testing", "Training"):
         for number, kind in enumerate(("glioma", "meningioma", "notumor", "pituitary")):
-            grey = np.full((32, 32), 40 * number + (split == "Testing"), np.uint8)
+            grey = np.full((32, 32), 40 * number + 2 + (split == "Testing"), np.uint8)
             buffer = io.BytesIO()
             Image.fromarray(grey).save(buffer, "WEBP", lossless=True)
             names.append(f"{split}/{kind}/{split[:2]}-{kind[:2]}_0001.jpg")
@@ -41,8 +41,8 @@ def test_unpacked_images_load_under_their_names(packed):
     assert len(data) == 8
     assert len(data.set_aside) == 0
     values = dict(zip(data.table["file"], data.images[:, 0, 0], strict=True))
-    assert values["Testing/notumor/Te-no_0001.jpg"] == 81
-    assert values["Training/pituitary/Tr-pi_0001.jpg"] == 120
+    assert values["Testing/notumor/Te-no_0001.jpg"] == 83
+    assert values["Training/pituitary/Tr-pi_0001.jpg"] == 122
 
 
 def test_unpacking_twice_changes_nothing(packed):

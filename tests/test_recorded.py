@@ -343,3 +343,25 @@ def test_a_damaged_record_is_named(folder):
     (folder / "run.json").write_text('{"name": ')
     with pytest.raises(CourseError, match=r"run\.json is damaged"):
         recorded.info("run")
+
+
+@pytest.mark.parametrize("change", ["perfect", "a little surer", "json"])
+def test_a_record_that_was_saved_again_is_noticed_by_whoever_loads_it(
+    change, tmp_path, monkeypatch
+):
+    name = "linear-probe-official"
+    with np.load(recorded.FOLDER / f"{name}.npz") as stored:
+        arrays = dict(stored)
+    about = recorded.info(name)
+    if change == "perfect":
+        arrays["probabilities"][:] = np.eye(4)[arrays["labels"]]
+    elif change == "json":
+        about["metrics"]["accuracy"] = 0.999
+    else:
+        surer = arrays["probabilities"] ** 1.1
+        arrays["probabilities"] = surer / surer.sum(-1, keepdims=True)
+    np.savez(tmp_path / f"{name}.npz", **arrays)
+    (tmp_path / f"{name}.json").write_text(json.dumps(about))
+    monkeypatch.setattr(recorded, "FOLDER", tmp_path)
+    with pytest.raises(CourseError, match=f"does not give what {name}.json says"):
+        recorded.load(name)

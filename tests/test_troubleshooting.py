@@ -14,7 +14,9 @@ QUOTED = re.findall(r"`([^`]+)`", SYMPTOMS)
 # check their arguments (evaluation) say all there is to say in the message.
 READERS = ("config", "recorded", "batches", "densenet", "training", "checkpoint")
 READERS += ("devices", "plan", "training_data", "train")
-READERS += tuple(f"datasets/{name}" for name in ("dataset", "folder", "kaggle", "ph*"))
+READERS += tuple(
+    f"datasets/{name}" for name in ("dataset", "folder", "kaggle", "ph*", "walk")
+)
 SOURCES = sorted([*ROOT.glob("helpers/**/*.py"), *ROOT.glob("tools/*.py")])
 # Said by make, the system, uv, Python, TensorFlow, JAX, CUDA, git and Colab.
 FOREIGN = {

@@ -74,7 +74,7 @@ AUGMENTATION = {
 
 def link_files(source: Path, root: Path, num_files: int) -> None:
     """Link at most `num_files` files, evenly spaced: every folder has its share."""
-    files, _ = folder.find_files(source)
+    files = folder.find_files(source).files
     chosen = np.linspace(0, len(files) - 1, min(num_files, len(files))).astype(int)
     for file in (files[index] for index in chosen):
         (root / file).parent.mkdir(parents=True, exist_ok=True)

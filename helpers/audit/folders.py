@@ -11,28 +11,32 @@ from tqdm import tqdm
 
 from helpers.config import CourseError
 from helpers.datasets import Dataset, folder
+from helpers.datasets.walk import FORMATS, Walk, split_of, walk
 
 PIXELS = 224
 SMALL = 64  # side at which colours are looked at
 COLOUR = 40  # grey values between two channels; JPEG alone stays well below
 
 
-def read(root: Path, pixels: int = PIXELS) -> Dataset:
+def read(root: Path, pixels: int = PIXELS, seen: Walk | None = None) -> Dataset:
     """Return every image below `root`, grey, square, in the order of its path.
 
-    A file's class is the folder it lies in, its split the uppermost folder if that is
-    called train, training, test or testing. The table has one more column, `coloured`:
-    the share of pixels whose colour is not grey. Files that cannot be read are in
-    `set_aside`. Raises `CourseError` if nothing there can be read.
+    A file's split is the uppermost folder that is called as one (train, val, Testing);
+    its class the folder below that has a name of the course's, else the folder it lies
+    in. The table has one more column, `coloured`: the share of pixels whose colour is
+    not grey. What cannot be read, or lies in folders of two classes, is in `set_aside`.
+    `seen`: the walk through `root`, if it was made. Raises `CourseError` if nothing
+    there can be read.
     """
-    if not root.is_dir():
-        raise CourseError(f"{root} is not a folder; expected one that holds images.")
-    known = set(Image.registered_extensions())
-    files = sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.suffix.lower() in known and not path.name.startswith(".")
-    )
+    seen = seen or walk(root)
+    aside, places = list(seen.problems), {}
+    for file in seen.images:
+        place = place_of(file, root.resolve().name)
+        if isinstance(place, str):
+            aside.append((file, place))
+        else:
+            places[file] = place
+    files = list(places)
 
     def look(file: str):
         try:
@@ -42,7 +46,7 @@ def read(root: Path, pixels: int = PIXELS) -> Dataset:
         except (folder.Unusable, OSError) as reason:
             return str(reason)
 
-    rows, aside = [], []
+    rows = []
     # Filled in place: a list stacked at the end would need the memory twice.
     images = np.empty((len(files), pixels, pixels), np.uint8)
     with ThreadPoolExecutor() as pool:
@@ -52,12 +56,13 @@ def read(root: Path, pixels: int = PIXELS) -> Dataset:
                 aside.append((file, found))
                 continue
             images[len(rows)] = found[0]
-            split = folder.split_of(file.split("/")[0])
-            parent = (root / file).parent.name
-            rows.append({"file": file, "split": split, "class": parent, **found[1]})
+            split, class_name = places[file]
+            row = {"file": file, "split": split, "class": class_name}
+            rows.append(row | found[1])
     if not rows:
         reasons = "; ".join(f"{file}: {why}" for file, why in aside[:3])
-        raise CourseError(f"{root}: no image in it can be read. {reasons}".strip())
+        told = f"{root}: no image in it can be read. {reasons} {seen.about_ignored()}"
+        raise CourseError(told.strip())
     table = pd.DataFrame(rows)
     labels, names = pd.factorize(table["class"], sort=True)
     images = images[: len(rows)]
@@ -73,8 +78,20 @@ def read(root: Path, pixels: int = PIXELS) -> Dataset:
     )
 
 
+def place_of(file: str, root: str) -> tuple[str | None, str] | str:
+    """Return a file's split (None: not known) and class, or why it has two classes."""
+    folders = file.split("/")[:-1]
+    at = next((i for i, name in enumerate(folders) if split_of(name)), None)
+    below = folders if at is None else folders[at + 1 :]
+    classes = [name for name in below if folder.class_of(name)]
+    if len({folder.class_of(name) for name in classes}) > 1:
+        return f"in folders of two classes, {' and '.join(classes)}"
+    class_name = [root, *folders, *classes][-1]
+    return None if at is None else split_of(folders[at]), class_name
+
+
 def _coloured(path: Path) -> float:
     """Return the share of pixels that are not grey."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         small = np.asarray(image.convert("RGB").resize((SMALL, SMALL)), int)
     return float((np.ptp(small, axis=2) > COLOUR).mean())

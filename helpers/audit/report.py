@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from helpers.datasets import Dataset
+from helpers.datasets import Dataset, folder
 
 from .reframed import reframed_pairs
 from .twins import (
@@ -64,10 +64,17 @@ def audit(data: Dataset) -> Audit:
 
 
 def in_training_too(files: pd.DataFrame, column: str) -> np.ndarray:
-    """Say which Testing images share a number with a Training image, bool [n]."""
-    testing = files["split"] == "Testing"
+    """Say which images to score share a number with a Training image, bool [n].
+
+    To score: Testing's and, where a folder has one, Validation's.
+    """
+    testing = _to_score(files)
     trained = set(files.loc[files["split"] == "Training", column])
-    return (testing & files[column].isin(trained)).to_numpy(bool)
+    return testing & files[column].isin(trained).to_numpy(bool)
+
+
+def _to_score(files: pd.DataFrame) -> np.ndarray:
+    return files["split"].isin(("Testing", "Validation")).to_numpy(bool)
 
 
 def oddities(data: Dataset) -> pd.DataFrame:
@@ -123,8 +130,14 @@ def summary(found: Audit) -> str:
         "Pairs of one slice, by the mirror that makes them equal\n"
         + _table(mirrors.to_dict() or {"none found": 0}),
     ]
-    if (files["split"] == "Testing").any() and (files["split"] == "Training").any():
+    if _to_score(files).any() and (files["split"] == "Training").any():
         parts.append(_overlap(files))
+    else:
+        folders = sorted({file.split("/")[0] for file in files["file"] if "/" in file})
+        parts.append(
+            "No recognised train and test: overlap not checked; top folders are "
+            f"{', '.join(folders[:8]) or 'none'}{' and more' if folders[8:] else ''}."
+        )
     conflicts = files[files["conflict"]].sort_values(["group", "file"])
     listed = [
         "  " + ", ".join(f"{row.file}" for row in rows.itertuples())
@@ -142,8 +155,7 @@ def summary(found: Audit) -> str:
         + _table(odd or {"nothing": 0})
     )
     if len(data.set_aside):
-        lines = [f"  {row.file}: {row.reason}" for row in data.set_aside.itertuples()]
-        parts.append("Set aside\n" + "\n".join(lines))
+        parts.append("Set aside\n" + folder.told(data.set_aside))
     return "\n\n".join(parts)
 
 
@@ -156,7 +168,7 @@ def _in_short(files: pd.DataFrame) -> str:
         if copies
         else "In short: no slice was found twice."
     ]
-    testing = (files["split"] == "Testing").to_numpy(bool, na_value=False)
+    testing = _to_score(files)
     shared = in_training_too(files, "group").sum()
     if shared:
         told.append(
@@ -174,7 +186,7 @@ def _in_short(files: pd.DataFrame) -> str:
 
 def _overlap(files: pd.DataFrame) -> str:
     """Say how many test images are also in Training, class by class."""
-    testing = files["split"] == "Testing"
+    testing = _to_score(files)
     table = pd.DataFrame({"test images": files[testing].groupby("class").size()})
     for column, name in (
         ("exact", "exact copy"),

@@ -1,5 +1,6 @@
 """One immutable type for every set of images, and the cache that decodes them once."""
 
+import errno
 import hashlib
 import json
 import os
@@ -99,12 +100,16 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a source delivers: images uint8 [n, p, p], masks or None, and the tables."""
+    """What a source delivers: images uint8 [n, p, p], masks or None, and the tables.
+
+    `passing`: the system could not read all of it this time, so it must not be kept.
+    """
 
     images: np.ndarray
     masks: np.ndarray | None
     table: pd.DataFrame
     set_aside: pd.DataFrame
+    passing: bool = False
 
 
 def load_dataset(
@@ -165,14 +170,18 @@ def cached(
         shutil.rmtree(place, ignore_errors=True)
     decoded = build()
     data = _assemble(name, decoded, synthetic)
+    if decoded.passing:
+        return data
     try:
         _store(place, decoded, data.fingerprint)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)
+        free = f"free {data.images.nbytes / 1e6:.1f} MB there"
         print(
             f"The images could not be kept in {place.parent} "
             f"({error.strerror or error}). Nothing is lost: they stay in memory, and "
-            "will be decoded again next time. To keep them, free "
-            f"{data.images.nbytes / 1e6:.0f} MB there, or name a folder on another "
+            "will be decoded again next time. To keep them, "
+            f"{free if full else 'make it writable'}, or name a folder on another "
             "disk in BRAIN_MRI_CACHE.",
             file=sys.stderr,
         )

@@ -23,7 +23,7 @@ def load(pixels: int) -> Dataset:
     version 1's number of files, or if a file does not decode.
     """
     root = _download()
-    verdict = which_version(folder.count(folder.find_files(root)[0]))
+    verdict = which_version(folder.count(folder.find_files(root).files))
     if verdict == "version 1":
         data = folder.load(root, pixels, name="kaggle version 1")
         if data.set_aside.empty:
