@@ -307,7 +307,7 @@ def test_seven_classes_work_and_a_second_plan_is_a_second_look(place, capsys):
     assert command(place) == 0  # the same again is no further look
     found = json.loads((place / "out" / "report.json").read_text())
     assert list(found["metrics"]["recall"]) == list("abcdefg")
-    assert any("1 files were set aside" in told for told in found["not_shown"])
+    assert any("What 1 of the files show" in told for told in found["not_shown"])
     assert "a/broken.png" in (place / "out" / "set_aside.csv").read_text()
     assert "training number 1 " in found["why_not"]
     write_plan(place / "plan.json", stages=head, seed=1)
