@@ -260,6 +260,8 @@ def prepare(
     rows = pd.concat([rows, table], axis=1)
     job = Job(data, rows, _in_pieces(plan, options.batch_size), weights, folder)
     _check_classes(job, range(NUM_FOLDS) if options.folds else [HELD_OUT])
+    if len(data.set_aside):
+        write(folder / "set_aside.csv", data.set_aside.to_csv(index=False))
     write(folder / "split.csv", rows.to_csv(index=False, lineterminator="\n"))
     write(folder / "plan.json", job.plan.to_json())
     write(folder / "about.json", json.dumps(about, indent=1) + "\n")

@@ -185,7 +185,8 @@ def _not_shown(held: Held) -> list[str]:
     if about["synthetic"]:
         told.append("Anything about real scans: the images are synthetic (phantoms).")
     if about["set_aside"]:
-        told.append(f"{about['set_aside']} files could not be read, and took no part.")
+        number = about["set_aside"]
+        told.append(f"What {number} of the files show: set_aside.csv says why not.")
     told.append("Anything about a single person. Not a diagnosis, not a device.")
     return told
 

@@ -300,12 +300,15 @@ def test_a_fold_with_patience_decides_by_a_part_of_what_is_learned_from(monkeypa
 def test_seven_classes_work_and_a_second_plan_is_a_second_look(place, capsys):
     shutil.rmtree(place / "images")
     write_images(place / "images", class_names=tuple("abcdefg"), of_each=5)
+    (place / "images" / "a" / "broken.png").write_bytes(b"no image")
     head = (PLAN.stages[0],)
     write_plan(place / "plan.json", stages=head)
     assert command(place) == 0
     assert command(place) == 0  # the same again is no further look
     found = json.loads((place / "out" / "report.json").read_text())
     assert list(found["metrics"]["recall"]) == list("abcdefg")
+    assert any("What 1 of the files show" in told for told in found["not_shown"])
+    assert "a/broken.png" in (place / "out" / "set_aside.csv").read_text()
     assert "training number 1 " in found["why_not"]
     write_plan(place / "plan.json", stages=head, seed=1)
     assert command(place, "--out", str(place / "second")) == 0
