@@ -15,6 +15,7 @@ import nbformat
 from prose import read
 
 from helpers.config import ROOT
+from tools import reading
 
 BOOTSTRAP = (ROOT / "tools" / "bootstrap_cell.py").read_text().strip()
 
@@ -104,6 +105,8 @@ def opening(notebook) -> list[str]:
         wrong.append(f"{first}: differs from tools/bootstrap_cell.py")
     if "hide-input" not in tags(bootstrap):
         wrong.append(f"{first}: the bootstrap cell needs the tag hide-input")
+    if not bootstrap.metadata.get("jupyter", {}).get("source_hidden"):
+        wrong.append(f"{first}: the bootstrap cell needs jupyter.source_hidden for Lab")
     if not all(isinstance(n, ast.Import | ast.ImportFrom) for n in tree(imports).body):
         wrong.append(f"{second}: expected imports and nothing else")
     if start.source.strip() != "helpers.start()":
@@ -483,8 +486,19 @@ def solved(notebook) -> list[str]:
     return wrong
 
 
+def answers_hidden(notebook) -> list[str]:
+    """The code of a quiz holds its answers: Lab folds it, the book leaves it out."""
+    return [
+        f"{where}: a quiz' questions need jupyter.source_hidden, so that Lab folds them"
+        for where, cell in code_cells(notebook)
+        if reading.gives_answers_away(cell)
+        and not cell.metadata.get("jupyter", {}).get("source_hidden")
+    ]
+
+
 EVERYWHERE: list[Rule] = [
     opening,
+    answers_hidden,
     one_import_cell,
     plain_python,
     short_cells,

@@ -19,6 +19,7 @@ from notebook_form import (
     Rule,
     allowed_tags,
     alt_text,
+    answers_hidden,
     box,
     broken_links,
     check_calls,
@@ -121,6 +122,9 @@ ALT = {
 }
 
 
+FOLDED = {"jupyter": {"source_hidden": True}}
+
+
 def tagged(source: str, *names: str, **metadata):
     return code(source, metadata={"tags": list(names), **metadata})
 
@@ -142,7 +146,7 @@ def good_notebook() -> nbformat.NotebookNode:
         cells=[
             md("# 3 Count\n\nWe count slices."),
             md(box_text),
-            tagged(BOOTSTRAP, "hide-input"),
+            tagged(BOOTSTRAP, "hide-input", **FOLDED),
             code("import helpers\nfrom helpers import checks, plots, widgets"),
             tagged("helpers.start()", "nbval-ignore-output"),
             md("How many?"),
@@ -159,7 +163,7 @@ def good_notebook() -> nbformat.NotebookNode:
             md("A third value."),
             printed("print(5)", "5\n"),
             md("## Quiz"),
-            tagged("widgets.quiz([])", "nbval-ignore-output"),
+            tagged("widgets.quiz([])", "nbval-ignore-output", **FOLDED),
             md("## What you learned\n\nCounting.\n\n## What comes next\n\nMore."),
         ],
     )
@@ -192,6 +196,8 @@ BREAKAGES = [
     (opening, "a paragraph", breakage(0, source="# 3 Count")),
     (opening, "differs from tools", breakage(2, source=BOOTSTRAP + "\nx = 1")),
     (opening, "hide-input", breakage(2, metadata={})),
+    (opening, "source_hidden", breakage(2, metadata={"tags": ["hide-input"]})),
+    (answers_hidden, "questions need", breakage(19, metadata={})),
     (opening, "imports and nothing else", breakage(3, source="import helpers\nx = 1")),
     (opening, "expected helpers.start()", breakage(4, source="print('hello')")),
     (opening, "nbval-ignore-output", breakage(4, metadata={})),

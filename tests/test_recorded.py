@@ -62,6 +62,17 @@ def test_the_json_follows_from_the_arrays(name):
     assert list(again.values()) == pytest.approx(list(stated.values()), abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    "name", [n for n in SCORED if not recorded.info(n)["manifest_sha256"]]
+)
+def test_official_intervals_that_draw_units_follow_from_the_arrays(name):
+    from helpers.experiments.records import ci95_units
+
+    run = recorded.load(name)
+    again, stated = _flat(ci95_units(run)), _flat(run.info["ci95_units"])
+    assert again == pytest.approx(stated, abs=1e-9)
+
+
 @pytest.mark.parametrize("name", SCORED)
 def test_scored_and_validation_files_are_disjoint_and_in_their_split(name):
     run = recorded.load(name)

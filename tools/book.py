@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from tools import dependencies, offline_assets
+from tools import dependencies, offline_assets, reading
 from tools.dependencies import ROOT, digest
 from tools.execute import Executed, ExecutionError, execute_all, plain, write
 
@@ -142,6 +142,7 @@ def stage(all_pages: list[Page], done: dict[str, Executed], source: Path) -> Non
             for cell, outputs in zip(code, done[page.name].outputs, strict=True):
                 cell.outputs = [nbformat.from_dict(output) for output in outputs]
             notebook.metadata["widgets"] = done[page.name].widgets
+            reading.prepare(notebook)
             nbformat.write(notebook, target)
         else:
             table = timings_table(record, titles)
@@ -216,10 +217,21 @@ NOT_WANTED = re.compile(
 )
 
 
+# Solutions are looked up, not read in a row: no page leads on to them, nor they on.
+NEXT = re.compile(r'<a class="right-next".*?</a>', re.DOTALL)
+AROUND = re.compile(r'<div class="prev-next-area">.*?</div>\s*(?=</footer>)', re.DOTALL)
+
+
 def clean(html: Path) -> None:
     """Take out of every page what is not wanted there."""
     for page in html.rglob("*.html"):
-        page.write_text(NOT_WANTED.sub("", page.read_text()))
+        text = NOT_WANTED.sub("", page.read_text())
+        onwards = NEXT.search(text)
+        if page.parent.name == "solutions":
+            text = AROUND.sub("", text)
+        elif onwards and "solutions/" in onwards[0]:
+            text = NEXT.sub("", text)
+        page.write_text(text)
 
 
 def last_record() -> dict:

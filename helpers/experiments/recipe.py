@@ -76,7 +76,9 @@ def inner_part(real: RealData) -> Part:
 
     The slices of the training part of the manifest's fold 0 that have no file in the
     official Testing, conflicts left out. The other four folds do have a say, and are
-    scored too: chapter 9 reports this flaw, and looks for its effect.
+    scored too: chapter 9 reports this flaw, and cannot tell its effect. Nor is the
+    official Testing without relatives here: half of its files have their series or
+    patient in this part.
     """
     rows = real.rows
     inside = ((rows["fold"] != 0) & (rows["split"] == "Training")).to_numpy(bool)

@@ -1,0 +1,71 @@
+"""The form of a page for those who read: code that can wait is folded, nothing waits.
+
+The notebooks stay as they are. When a page is staged, cells get the tags by which the
+book folds them (`hide-input`) or leaves their code out (`remove-input`).
+"""
+
+import ast
+
+from nbformat import NotebookNode
+
+NOT_YET = "Not yet: "
+IN_THE_NOTEBOOK = (
+    "This one is solved in the notebook: download it at the top of the page, or read "
+    "the solution.\n"
+)
+
+
+def _body(cell: NotebookNode) -> list[ast.stmt]:
+    try:
+        return ast.parse(cell.source).body
+    except SyntaxError:  # a magic, or code that is shown broken on purpose
+        return []
+
+
+def _calls(cell: NotebookNode) -> set[str]:
+    """Return what a cell calls, as `widgets.quiz` or `subplots`."""
+    found = set()
+    for node in (n for part in _body(cell) for n in ast.walk(part)):
+        if isinstance(node, ast.Call):
+            found.add(ast.unparse(node.func))
+    return found
+
+
+def gives_answers_away(cell: NotebookNode) -> bool:
+    """Tell whether a cell holds a quiz' questions, whose right answers come first."""
+    return bool(_calls(cell) & {"widgets.quiz", "widgets.choice", "widgets.number"})
+
+
+def can_wait(cell: NotebookNode) -> bool:
+    """Tell whether a reader can do without a cell's code: set-up, checks, plotting."""
+    body = _body(cell)
+    if not body:
+        return False
+    if all(isinstance(n, ast.Import | ast.ImportFrom | ast.Assert) for n in body):
+        return True
+    if "helpers.start" in _calls(cell):
+        return True
+    shown = [kind for o in cell.get("outputs", []) for kind in o.get("data", {})]
+    return any(kind.startswith("image/") for kind in shown)
+
+
+def is_open_exercise(cell: NotebookNode) -> bool:
+    """Tell whether a cell's output asks for an answer that a page cannot take."""
+    return any(o.get("text", "").startswith(NOT_YET) for o in cell.get("outputs", []))
+
+
+def prepare(notebook: NotebookNode) -> None:
+    """Fold or leave out the code that a reader can do without, in place."""
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        tags = list(cell.metadata.get("tags", []))
+        if gives_answers_away(cell):
+            tags.append("remove-input")
+        elif can_wait(cell) and "remove-input" not in tags:
+            tags.append("hide-input")
+        if is_open_exercise(cell):
+            for output in cell.outputs:
+                if output.get("text", "").startswith(NOT_YET):
+                    output["text"] = IN_THE_NOTEBOOK
+        cell.metadata["tags"] = list(dict.fromkeys(tags))
