@@ -3,18 +3,21 @@
     python -m helpers.experiments template > mine.csv
     python -m helpers.experiments score mine.csv
 
-The template has one row an image that is scored. Train five models: the one for fold k
-on images of the other folds only, and let it fill the rows of fold k. Then score.
+(`template --tumors` is for the primary part only, three classes.) The template has one
+row an image that is scored. Train five models: the one for fold k on images of the
+other folds only, and let it fill the rows of fold k. Then score.
 """
 
 import csv
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import linear_sum_assignment
 
 from helpers import audit, evaluation, recorded
 from helpers.audit import manifest
@@ -45,6 +48,7 @@ BASELINES = {
 # Their probabilities are no probabilities: log loss means nothing.
 NO_PROBABILITIES = ("copying-twin-free",)
 SUM_TOLERANCE = 1e-3
+SWAPPED = 0.2  # more images right with other column names: that is no accident
 MOST = 3  # examples named in one message
 FROM_TUMOR = 1e-6  # probability of the tumor classes below which they count as equal
 
@@ -54,7 +58,8 @@ class Predictions:
     """Checked predictions, in the benchmark's order.
 
     `probabilities` float64 [n, k] for `rows` (manifest rows of the scored files);
-    `unresolved` float64 [4, k] for the slices that carry two labels, or None.
+    `unresolved` float64 [4, k] for the slices that carry two labels, or None. `notes`:
+    what a person should know of the file, in sentences.
     """
 
     path: Path
@@ -62,6 +67,12 @@ class Predictions:
     rows: pd.DataFrame
     probabilities: np.ndarray
     unresolved: np.ndarray | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def are_answers(self) -> bool:
+        """Whether each row only names a class, with probability 1."""
+        return bool((self.probabilities.max(axis=1) == 1).all())
 
 
 @dataclass(frozen=True)
@@ -106,12 +117,22 @@ def _with_unit() -> pd.DataFrame:
     return rows.assign(unit=audit.joined(*numbers))
 
 
-def template() -> str:
-    """Return the CSV to fill: filename, fold, and an empty column for each class."""
-    rows = pd.concat([scored_rows(), unresolved_rows()])[["filename", "fold"]]
-    empty = "," * len(CLASSES)
+def template(class_names: tuple[str, ...] = CLASSES) -> str:
+    """Return the CSV to fill: filename, fold, and an empty column for each class.
+
+    For the three tumor classes: only the files of known patients, the primary part.
+    """
+    scored = _scored_for(class_names)
+    rows = pd.concat([scored, unresolved_rows()])[["filename", "fold"]]
+    empty = "," * len(class_names)
     lines = [f"{row.filename},{row.fold}{empty}" for row in rows.itertuples()]
-    return "\n".join([",".join(["filename", "fold", *CLASSES]), *lines]) + "\n"
+    return "\n".join([",".join(["filename", "fold", *class_names]), *lines]) + "\n"
+
+
+def _scored_for(class_names: tuple[str, ...]) -> pd.DataFrame:
+    rows = scored_rows()
+    known = rows["patient"].notna() | (class_names == CLASSES)
+    return rows[known].reset_index(drop=True)
 
 
 # --- reading and checking -------------------------------------------------------------
@@ -128,9 +149,7 @@ def read(path: Path) -> Predictions:
     header = [name.strip() for name in lines[0][1]]
     class_names = _class_names(path, header)
     known = manifest.load().set_index("filename")
-    scored = scored_rows()
-    if class_names == TUMORS:
-        scored = scored[scored["patient"].notna()].reset_index(drop=True)
+    scored = _scored_for(class_names)
     unresolved = unresolved_rows()
     optional = set(unresolved["filename"])
     wanted, fold_of = {*scored["filename"], *optional}, known["fold"].to_dict()
@@ -138,8 +157,15 @@ def read(path: Path) -> Predictions:
     values: dict[str, list[float]] = {}
     problems: dict[str, list[str]] = {}
 
-    def problem(kind: str, line: int, what: str) -> None:
-        problems.setdefault(kind, []).append(f"line {line}: {what}")
+    def problem(kind: str, line: int, *what) -> None:
+        # Of a wrong file of a million rows three are told, and the rest is counted.
+        cases = problems.setdefault(kind, [])
+        told = (
+            "".join(w() if callable(w) else w for w in what)
+            if len(cases) < MOST
+            else ""
+        )
+        cases.append(f"line {line}: {told}")
 
     for line, cells in lines[1:]:
         if len(cells) != len(header):
@@ -164,7 +190,8 @@ def read(path: Path) -> Predictions:
             problem(
                 "not scored, so leave it out (only one file of each slice is scored)",
                 line,
-                f"{name}{_why_not(known.loc[name], scored, class_names)}",
+                name,
+                lambda name=name: _why_not(known.loc[name], scored, class_names),
             )
         else:
             seen[name] = line
@@ -183,13 +210,46 @@ def read(path: Path) -> Predictions:
         raise CourseError(_told(path, problems))
     probabilities = np.array([values[name] for name in scored["filename"]])
     others = [values.get(name) for name in unresolved["filename"]]
+    sums = probabilities.sum(axis=1, keepdims=True)
+    probabilities = probabilities / sums
+    notes = _doubts(scored, probabilities, class_names)
+    if (rounded := (np.abs(sums - 1) > SUM_TOLERANCE).sum()) > 0:
+        notes.append(
+            f"{rounded} rows are rounded and do not sum to 1; they were scaled to 1. "
+            "Write more decimals: log loss feels it."
+        )
+    unresolved = None if None in others else np.array(others)
     return Predictions(
-        path,
-        class_names,
-        scored,
-        probabilities / probabilities.sum(axis=1, keepdims=True),
-        None if None in others else np.array(others),
+        path, class_names, scored, probabilities, unresolved, tuple(notes)
     )
+
+
+def _doubts(rows: pd.DataFrame, probabilities, class_names) -> list[str]:
+    """Return what looks like another file than was meant, in sentences."""
+    labels = rows["class"].map(list(class_names).index).to_numpy(int)
+    answers = probabilities.argmax(axis=1)
+    right, notes = (answers == labels).mean(), []
+    if right == 1:
+        notes.append(
+            "Every prediction is right: are these the labels, and no predictions?"
+        )
+    counts = np.zeros((len(class_names),) * 2, int)
+    np.add.at(counts, (labels, answers), 1)
+    meant, called = linear_sum_assignment(counts, maximize=True)
+    if counts[meant, called].sum() / len(labels) > right + SWAPPED:
+        pairs = sorted(zip(called, meant, strict=True))
+        swaps = [f"{class_names[c]} as {class_names[m]}" for c, m in pairs if c != m]
+        notes.append(
+            f"{right:.0%} are right as the columns are named, and "
+            f"{counts[meant, called].sum() / len(labels):.0%} if one reads "
+            f"{', '.join(swaps)}: were columns swapped?"
+        )
+    if (probabilities.max(axis=1) == 1).all():
+        notes.append(
+            "Each row only names a class: these are answers, not probabilities. Their "
+            "log loss means nothing, and is not compared."
+        )
+    return notes
 
 
 EMPTY = "an empty cell; expected a probability from 0 to 1"
@@ -210,6 +270,12 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _class_names(path: Path, header: list[str]) -> tuple[str, ...]:
+    for separator, words in ((";", "a semicolon"), ("\t", "a tab"), ("|", "|")):
+        if len(header) == 1 and separator in header[0]:
+            raise CourseError(
+                f"{path}, line 1: the columns are separated by {words}; expected a "
+                "comma. pandas writes it so: table.to_csv(path, index=False)."
+            )
     columns = [name for name in header if name not in ("filename", "fold")]
     for names in (CLASSES, TUMORS):
         if sorted(columns) == sorted(names) and header.count("filename") == 1:
@@ -232,18 +298,31 @@ def _wrong(row: dict, class_names, fold) -> tuple[str, str] | None:
             return "not a number", f"{row[name]!r} in column {name}"
     if not np.isfinite(numbers).all():
         return "not a finite number; did training diverge?", f"{numbers}"
-    if min(numbers) < 0 or abs(sum(numbers) - 1) > SUM_TOLERANCE:
+    total = sum(numbers)
+    if min(numbers) >= 0 and abs(total - 100) <= 100 * SUM_TOLERANCE + len(numbers) / 2:
+        return "percent; divide by 100", f"sum {total:.4g}"
+    if min(numbers) < 0 or abs(total - 1) > _tolerance(row, class_names):
         return (
             "probabilities must not be negative and must sum to 1 (are these logits? "
             "apply softmax first)",
-            f"sum {sum(numbers):.4g}, smallest {min(numbers):.4g}",
+            f"sum {total:.4g}, smallest {min(numbers):.4g}",
         )
-    if row.get("fold") and row["fold"] != str(fold):
+    # pandas writes 0 as 0.0 where a column had gaps.
+    if row.get("fold") and row["fold"] not in (str(fold), f"{fold}.0"):
         return (
             "another fold than the manifest's: these are predictions for another split",
             f"fold {row['fold']} for a file of fold {fold}",
         )
     return None
+
+
+def _tolerance(row: dict, class_names) -> float:
+    """Return how far a sum may be from 1: what rounding to these decimals can do."""
+    decimals = max(len(row[name].partition(".")[2]) for name in class_names)
+    exponent = any("e" in row[name].lower() for name in class_names)
+    if exponent or decimals < 2:
+        return SUM_TOLERANCE
+    return max(SUM_TOLERANCE, len(class_names) * 0.5 * 10.0**-decimals + 1e-9)
 
 
 def _why_not(row: pd.Series, scored: pd.DataFrame, class_names) -> str:
@@ -373,17 +452,24 @@ def report(found: Predictions) -> str:
         "In brackets: 95 % intervals, from "
         "drawing whole patients (series where no patient is known)."
     ]
+    parts += [f"NOTE: {note}" for note in found.notes]
     for task in tasks(found.rows, found.class_names):
         mine = restricted(
             found.probabilities[task.which], found.class_names, task.class_names
         )
         parts += [
             _scores(task, measure(task, mine)),
-            _comparisons(task, mine),
+            _comparisons(task, mine, found.are_answers),
             _unresolved(task, mine, found),
         ]
     primary = tasks(found.rows, found.class_names)[0]
     mine = restricted(found.probabilities[primary.which], found.class_names, TUMORS)
+    number = len(re.findall(r"\[\S+ to \S+\]", "\n".join(parts)))
+    parts.append(
+        f"These are {number} intervals at once. If nothing differed, about "
+        f"{number / 20:.0f} would miss the true value by chance, so choose before you "
+        "look which one counts: macro-F1 of the primary part."
+    )
     parts.append(_claims(primary, measure(primary, mine)))
     return "\n\n".join(parts)
 
@@ -408,12 +494,12 @@ def _line(name: str, value: float, interval: Iterable[float]) -> str:
     return f"  {name:<18} {value:6.3f}   [{low:.3f} to {high:.3f}]"
 
 
-def _comparisons(task: Task, mine: np.ndarray) -> str:
+def _comparisons(task: Task, mine: np.ndarray, are_answers: bool) -> str:
     lines = ["  Yours less the recorded baselines, on the same images:"]
     for name, words in BASELINES.items():
         theirs, told = baseline(name, task), []
         for metric in COMPARED:
-            if metric == "log_loss" and name in NO_PROBABILITIES:
+            if metric == "log_loss" and (are_answers or name in NO_PROBABILITIES):
                 continue
             gain = evaluation.paired_bootstrap(
                 metric, task.labels, theirs, mine, task.groups

@@ -1,5 +1,8 @@
 """Predictions are checked line by line, scored as recorded runs are, and reported."""
 
+import re
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -275,3 +278,142 @@ def test_the_command_line_reports_a_bad_file_in_one_message(tmp_path, capsys):
 def test_every_baseline_scored_exactly_the_benchmarks_files(name):
     run = benchmark.recorded_run(name)
     assert set(run.filenames) == set(benchmark.scored_rows()["filename"])
+
+
+# --- odd files from outside -----------------------------------------------------------
+
+
+def read_back(table: pd.DataFrame, path, **how) -> benchmark.Predictions:
+    table.to_csv(path, index=False, **how)
+    return benchmark.read(path)
+
+
+def scores(found: benchmark.Predictions) -> dict:
+    four = benchmark.tasks(found.rows, found.class_names)[-1]
+    return benchmark.measure(four, found.probabilities)
+
+
+def test_predictions_rounded_to_two_decimals_are_scaled_and_it_is_said(table, tmp_path):
+    rounded = table.round(2)
+    sums = rounded[list(benchmark.CLASSES)].sum(axis=1)
+    assert sums.max() > 1.005 and sums.min() < 0.995
+    found = read_back(rounded, tmp_path / "mine.csv")
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
+    assert any("rows are rounded and do not sum to 1" in note for note in found.notes)
+    same = benchmark.read(tmp_path / "mine.csv").probabilities
+    assert abs(same - table[list(benchmark.CLASSES)].to_numpy()).max() < 0.02
+
+
+TOO_MUCH = (
+    ["0.51", "0.51", "0.01", "0.01"],
+    ["0.9", "0.3", "0", "0"],
+    ["0.5123", "0.5123", "0.0", "0.0"],
+)
+
+
+@pytest.mark.parametrize("row", TOO_MUCH)
+def test_sums_that_rounding_cannot_explain_are_refused(table, tmp_path, row):
+    changed = table.astype(object)
+    changed.loc[3, list(benchmark.CLASSES)] = row
+    with pytest.raises(CourseError, match=r"must sum to 1.*\n +line 5: sum 1\.\d+"):
+        read_back(changed, tmp_path / "mine.csv")
+
+
+def test_percent_is_recognised(refused):
+    def percent(table):
+        return table.assign(**{c: (100 * table[c]).round(1) for c in benchmark.CLASSES})
+
+    said = refused(percent)
+    assert "percent; divide by 100" in said and "logits" not in said
+
+
+def test_a_fold_that_pandas_wrote_as_a_float_is_accepted(table, tmp_path):
+    fold = benchmark.scored_rows().set_index("filename")["fold"]
+    fold = fold.loc[table["filename"]].to_numpy(float)
+    found = read_back(table.assign(fold=fold), tmp_path / "mine.csv")
+    assert len(found.rows) == 3447 and found.notes == ()
+    with pytest.raises(CourseError, match="another fold than the manifest's"):
+        read_back(table.assign(fold=fold + 0.5), tmp_path / "mine.csv")
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "a semicolon"), ("\t", "a tab")])
+def test_another_separator_is_named(table, tmp_path, separator, name):
+    with pytest.raises(CourseError, match=f"separated by {name}; expected a comma"):
+        read_back(table, tmp_path / "mine.csv", sep=separator)
+
+
+def test_swapped_columns_get_a_warning_that_names_them(table, tmp_path):
+    names = {"glioma": "pituitary", "pituitary": "glioma"}
+    (note,) = read_back(table.rename(columns=names), tmp_path / "mine.csv").notes
+    assert "glioma as pituitary, pituitary as glioma: were columns swapped?" in note
+    assert read_back(table, tmp_path / "mine.csv").notes == ()
+
+
+def test_labels_sent_in_as_predictions_get_a_warning(table, tmp_path):
+    rows = benchmark.scored_rows().set_index("filename").loc[table["filename"]]
+    labels = rows["class"].to_numpy()
+    perfect = {name: 0.94 * (labels == name) + 0.015 for name in benchmark.CLASSES}
+    (note,) = read_back(table.assign(**perfect), tmp_path / "mine.csv").notes
+    assert "are these the labels" in note
+
+
+def test_answers_without_probabilities_carry_the_copiers_caveat(table, tmp_path):
+    names = list(benchmark.CLASSES)
+    one_hot = np.eye(4)[table[names].to_numpy().argmax(axis=1)]
+    found = read_back(table.assign(**dict(zip(names, one_hot.T, strict=True))),
+                      tmp_path / "mine.csv")  # fmt: skip
+    assert found.are_answers
+    said = benchmark.report(found)
+    assert "NOTE: Each row only names a class" in said
+    compared = said[said.index("Yours less") : said.index("Four slices")]
+    assert "macro-F1" in compared and "log loss" not in compared
+
+
+def test_the_template_for_three_classes_is_read_when_filled(tmp_path, capsys):
+    assert main(["template", "--tumors"]) == 0
+    path = tmp_path / "mine.csv"
+    path.write_text(capsys.readouterr().out)
+    table = pd.read_csv(path)
+    assert list(table)[2:] == list(benchmark.TUMORS)
+    assert len(table) == 3019 + 4
+    table[list(benchmark.TUMORS)] = [0.5, 0.3, 0.2]
+    found = read_back(table, path)
+    assert found.class_names == benchmark.TUMORS and len(found.rows) == 3019
+
+
+def test_the_report_counts_its_intervals(written, capsys):
+    assert main(["score", str(written)]) == 0
+    said = capsys.readouterr().out
+    number = int(re.search(r"These are (\d+) intervals at once", said)[1])
+    before = said[: said.index("These are")]
+    assert number == before.count("[") > 30
+    assert f"about {number / 20:.0f} would miss" in said
+
+
+@pytest.mark.parametrize("kind", ["unknown", "twice", "not scored", "no number"])
+def test_a_wrong_file_of_many_rows_is_refused_in_a_second(table, tmp_path, kind):
+    rows = 60_000  # a tenth of what took half a minute
+    many = table.iloc[np.arange(rows) % len(table)].reset_index(drop=True)
+    if kind == "unknown":
+        many["filename"] += np.arange(rows).astype(str)
+    elif kind == "not scored":
+        known = benchmark.manifest.load()
+        others = known.loc[known["keep"] == 0, "filename"].to_numpy()
+        many["filename"] = others[np.arange(rows) % len(others)]
+    elif kind == "no number":
+        many = many.astype(object)
+        many["glioma"] = "x"
+    many.to_csv(tmp_path / "mine.csv", index=False)
+    started = time.process_time()
+    with pytest.raises(CourseError, match=r"and [\d]+ more"):
+        benchmark.read(tmp_path / "mine.csv")
+    assert time.process_time() - started < 3
+
+
+def test_ctrl_c_while_scoring_ends_in_one_line(written, monkeypatch, capsys):
+    def stop(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "report", stop)
+    assert main(["score", str(written)]) == 130
+    assert capsys.readouterr().err.strip() == "Stopped. Nothing was finished."

@@ -386,3 +386,13 @@ def test_a_record_that_was_saved_again_is_noticed_by_whoever_loads_it(
     monkeypatch.setattr(recorded, "FOLDER", tmp_path)
     with pytest.raises(CourseError, match=f"does not give what {name}.json says"):
         recorded.load(name)
+
+
+def test_a_ladder_that_was_saved_again_is_noticed_by_whoever_climbs_it():
+    run = recorded.load("leakage-ladder")
+    method, rung = str(run.arrays["methods"][-1]), "official"
+    recorded.on_rung(run.info, run.arrays, rung, method)
+    arrays = dict(run.arrays)
+    arrays[f"{rung}/{method}"] = arrays[f"{rung}/{method}"][..., ::-1]
+    with pytest.raises(CourseError, match=r"does not give what leakage-ladder\.json"):
+        recorded.on_rung(run.info, arrays, rung, method)

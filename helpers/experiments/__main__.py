@@ -25,12 +25,13 @@ import sys
 from pathlib import Path
 
 from helpers import benchmark
-from helpers.config import CourseError
+from helpers.config import CourseError, command
 
 from .records import choose, commit
 from .registry import EXPERIMENTS
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for; return the exit status."""
     parser = argparse.ArgumentParser(
@@ -66,11 +67,17 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="score the test images once more; the record counts it",
     )
+    parser.add_argument(
+        "--tumors",
+        action="store_true",
+        help="with template: the primary part only, three tumor classes",
+    )
     asked = parser.parse_args(arguments)
     if (asked.name == "score") != (asked.predictions is not None):
         parser.error("score needs a file of predictions, and only score takes one")
     if asked.name == "template":
-        print(benchmark.template(), end="")
+        wanted = benchmark.TUMORS if asked.tumors else benchmark.CLASSES
+        print(benchmark.template(wanted), end="")
         return 0
     if asked.name == "list":
         for experiment in EXPERIMENTS.values():
