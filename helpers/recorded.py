@@ -134,19 +134,21 @@ def load(name: str) -> Run:
         arrays = _scored_today(arrays)
     run = Run(about, arrays)
     if "probabilities" in arrays and "brier" in about.get("metrics", {}):
-        _check_scores(run)
+        _check_scores(run, about["metrics"])
     return run
 
 
-def _check_scores(run: Run) -> None:
-    """Compare two scores with the JSON's, by plain formulas: somebody may have saved
-    one of the two files again."""
+def _check_scores(run: Run, metrics: dict) -> None:
+    """Compare two scores with the JSON's: one of the files may have been saved again.
+
+    By plain formulas, since `evaluation` draws resamples, which takes seconds.
+    """
     one_hot = np.eye(len(run.class_names))[run.labels.astype(int)]
     right = (run.probabilities.argmax(-1) == run.labels).mean()
     found = {"accuracy": right}
     found["brier"] = ((run.probabilities - one_hot) ** 2).sum(-1).mean()
     for metric, value in found.items():
-        stated = run.info["metrics"][metric]
+        stated = metrics[metric]
         if not abs(value - stated) < 1e-6:
             raise CourseError(
                 f"{FOLDER / run.name}.npz does not give what {run.name}.json says: "
@@ -204,7 +206,10 @@ def on_rung(info: dict, arrays: dict[str, np.ndarray], rung: str, method: str) -
         "groups": _persons(arrays)[scored],
         "probabilities": arrays[f"{rung}/{method}"][:, kept],
     }
-    return Run(info, picked)
+    run, stated = Run(info, picked), info.get("scores", {}).get(rung, {}).get(method)
+    if stated:
+        _check_scores(run, stated)
+    return run
 
 
 def stays(arrays: dict[str, np.ndarray], rung: str) -> np.ndarray:

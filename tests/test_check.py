@@ -94,6 +94,32 @@ def test_the_book_is_built_without_programs_that_name_their_old_place():
     assert "with_name(" not in source
 
 
+def test_a_build_folder_that_is_read_only_is_one_message(monkeypatch, capsys):
+    from tools import book
+
+    def build():
+        raise OSError(30, "Read-only file system", "_build/source")
+
+    monkeypatch.setattr(book, "build", build)
+    assert book.main() == 1
+    said = capsys.readouterr().err.strip()
+    assert said == (
+        "_build/source: Read-only file system. Free some space, or make the folder "
+        "writable. The book was not built."
+    )
+
+
+@pytest.mark.parametrize(("user", "added"), [("0", True), ("1000", False)])
+def test_lab_starts_for_root_too(user, added, tmp_path):
+    """In a container everybody is root, and Jupyter would only refuse."""
+    (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
+    (tmp_path / "id").chmod(0o755)
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["make", "-n", "lab"]
+    told = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert ("--allow-root" in told.stdout) is added
+
+
 def test_what_is_wrong_is_told_in_one_line_each_and_the_rest_is_looked_at(capsys):
     def right() -> str:
         return "all of it"

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from helpers.audit import folders
 from helpers.audit.__main__ import main as audit
 from helpers.config import CourseError
-from helpers.datasets import folder, load_dataset, walk
+from helpers.datasets import dataset, folder, load_dataset, walk
 from helpers.datasets.__main__ import main
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
@@ -281,13 +282,14 @@ def test_a_link_to_itself_and_a_pipe_stop_nothing(tree):
     assert data.set_aside["reason"].str.contains("not a file that can be read").all()
 
 
-def test_two_folders_that_are_read_as_one_are_named(tree, capsys):
+def test_two_folders_that_are_read_as_one_are_named(tree, audited, capsys):
     picture(tree / "train/glioma_tumor/9.jpg", 91)
     assert len(load_dataset(tree, 16)) == 13
     said = capsys.readouterr().err
     assert "Training and train are read as one, Training." in said
     assert "glioma and glioma_tumor are read as one, glioma." in said
     assert "are read as one" in checked(tree, capsys)[1]
+    assert "Training and train are read as one, Training." in audited()[1]
 
 
 def test_validation_images_are_set_aside_by_their_folder(tree, capsys):
@@ -336,6 +338,33 @@ def test_a_folder_that_names_no_class_is_named_with_what_to_do(tree, name):
     said = str(caught.value)
     assert "no files in Training/notumor" in said
     assert f"No class is called as Training/{name} (2 files): rename a folder" in said
+
+
+@pytest.mark.parametrize("name", ["archive.zip", "download"])
+def test_an_archive_in_place_of_a_folder_says_to_unpack_it(name, tmp_path, capsys):
+    (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(200))
+    said = "is not a folder (an archive: unpack it first)"
+    with pytest.raises(CourseError, match=re.escape(said)):
+        load_dataset(tmp_path / name, 16)
+    assert audit([str(tmp_path / name)]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "way"),
+    [(errno.ENOSPC, "free 0.0 MB there"), (errno.EACCES, "make it writable")],
+)
+def test_a_cache_that_cannot_be_kept_names_the_right_way_out(
+    tree, number, way, monkeypatch, capsys
+):
+    def refuse(*arguments, **named):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(dataset.tempfile, "mkdtemp", refuse)
+    assert len(load_dataset(tree, 16)) == 12
+    said = capsys.readouterr().err
+    assert f"To keep them, {way}, or name a folder on another disk" in said
+    assert ("MB" in said) is (number == errno.ENOSPC)
 
 
 def test_validation_in_place_of_testing_is_told(tree):

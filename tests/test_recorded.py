@@ -10,11 +10,13 @@ from record_form import INFO_KEYS
 from helpers import evaluation, recorded
 from helpers.audit import manifest
 from helpers.config import CourseError
+from helpers.experiments import pieces
 
 SCORED = [n for n in recorded.names() if recorded.info(n).get("metrics")]
 # Several ways, several amounts of data and several draws, on one set of scored files.
 COMPARED = [n for n in recorded.names() if "num_patients_scored" in recorded.info(n)]
 PLANNED = [n for n in recorded.names() if recorded.info(n)["plan_sha256"]]
+MADE = ("commit", "recorded_on", "device", "seconds")  # of a piece: not its key
 LADDERS = [n for n in recorded.names() if "rungs" in recorded.load(n).arrays]
 
 
@@ -145,6 +147,25 @@ def test_watched_files_share_no_slice_series_or_patient_with_scored_ones(name):
         assert (watched["fold"] != fold).all()
         for key in ("group", "series", "patient"):
             assert not set(scored[key].dropna()) & set(watched[key].dropna())
+
+
+def test_committed_pieces_say_what_decided_them_and_scored_what_they_had_not_seen():
+    rows = manifest.load().set_index("filename")
+    kept = rows[rows["keep"] == 1]
+    for path in sorted(recorded.FOLDER.glob("pieces/*/*.npz")):
+        with np.load(path) as file:
+            about, names = json.loads(str(file["about"])), file["filenames"]
+            assert file["probabilities"].shape == (len(names), 4)
+        assert about["name"] == path.parent.name
+        assert not about["commit"].endswith("+changes")
+        assert pieces.digest({k: about[k] for k in about if k not in MADE}) == path.stem
+        asked = kept.index[kept["fold"].isin(about["scored_on"])]
+        assert sorted(names) == sorted(asked)
+        fitted = kept[~kept["fold"].isin(about["scored_on"])]
+        assert about["fitted_sha256"] in (
+            pieces.files_sha256(fitted.index),
+            pieces.files_sha256(rows.index[rows["group"].isin(fitted["group"])]),
+        )
 
 
 def test_the_table_of_ablations_follows_from_its_arrays():
@@ -365,3 +386,13 @@ def test_a_record_that_was_saved_again_is_noticed_by_whoever_loads_it(
     monkeypatch.setattr(recorded, "FOLDER", tmp_path)
     with pytest.raises(CourseError, match=f"does not give what {name}.json says"):
         recorded.load(name)
+
+
+def test_a_ladder_that_was_saved_again_is_noticed_by_whoever_climbs_it():
+    run = recorded.load("leakage-ladder")
+    method, rung = str(run.arrays["methods"][-1]), "official"
+    recorded.on_rung(run.info, run.arrays, rung, method)
+    arrays = dict(run.arrays)
+    arrays[f"{rung}/{method}"] = arrays[f"{rung}/{method}"][..., ::-1]
+    with pytest.raises(CourseError, match=r"does not give what leakage-ladder\.json"):
+        recorded.on_rung(run.info, arrays, rung, method)

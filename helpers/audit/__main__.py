@@ -65,6 +65,7 @@ def _own_place(root: Path) -> Path:
 
 def _text(found: Audit, seen: Walk) -> str:
     rows, parts = manifest.load(), [summary(found), seen.about_ignored()]
+    parts += folders.read_as_one(found.files["file"])
     if found.files["file"].isin(rows["filename"]).any():
         parts.append(manifest.compare(found.data, rows))
     return "\n\n".join(filter(None, parts))

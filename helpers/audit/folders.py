@@ -1,6 +1,7 @@
 """Read any folder of images, whatever its classes and splits are called."""
 
 import hashlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -88,6 +89,22 @@ def place_of(file: str, root: str) -> tuple[str | None, str] | str:
         return f"in folders of two classes, {' and '.join(classes)}"
     class_name = [root, *folders, *classes][-1]
     return None if at is None else split_of(folders[at]), class_name
+
+
+def read_as_one(files: Iterable[str]) -> list[str]:
+    """Say which folders are read as one split: Training beside train, for one."""
+    places: dict[str, set[str]] = {}
+    for file in files:
+        folders = file.split("/")[:-1]
+        at = next((i for i, name in enumerate(folders) if split_of(name)), None)
+        if at is not None:
+            place = "/".join(folders[: at + 1])
+            places.setdefault(split_of(folders[at]), set()).add(place)
+    return [
+        f"{' and '.join(sorted(names))} are read as one, {split}."
+        for split, names in places.items()
+        if len(names) > 1
+    ]
 
 
 def _coloured(path: Path) -> float:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from helpers.config import CourseError
 
 from .dataset import CLASS_NAMES, Dataset, Decoded, cached
-from .walk import FORMATS, Walk, kind_of, split_of, walk
+from .walk import FORMATS, Walk, instead, kind_of, split_of, walk
 
 SCORED = ("Training", "Testing")
 READING = 2  # raise it when what is read, or how, changes: old caches are not used
@@ -96,7 +96,7 @@ def find_files(root: Path) -> Found:
     """
     if not root.is_dir():
         raise CourseError(
-            f"{root} is not a folder. Expected one that holds {LAYOUT}. "
+            f"{root} is not a folder{instead(root)}. Expected one that holds {LAYOUT}. "
             "Check the path in BRAIN_MRI_DATA, or unset it for the phantoms."
         )
     seen = walk(root)

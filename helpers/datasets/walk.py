@@ -88,7 +88,9 @@ def walk(root: Path) -> Walk:
     out. Raises `CourseError` if `root` is no folder, or cannot be read.
     """
     if not root.is_dir():
-        raise CourseError(f"{root} is not a folder; expected one that holds images.")
+        raise CourseError(
+            f"{root} is not a folder{instead(root)}; expected one that holds images."
+        )
     images, problems, ignored, passing = [], [], Counter(), False
     seen: set[tuple[int, int]] = set()
     # Folders first, links to folders last: a folder has the name it lies under.
@@ -178,6 +180,12 @@ def kind_of(start: bytes) -> str | None:
         return OTHER_KINDS[".heic"]
     found = (kind for begin, kind in _STARTS if start.lstrip().startswith(begin))
     return next(found, None)
+
+
+def instead(path: Path) -> str:
+    """Say what is at a path where a folder was expected, if that can be told."""
+    kind = OTHER_KINDS.get(suffix_of(path.name)) or kind_of(start_of(path))
+    return f" ({kind})" if path.is_file() and kind else ""
 
 
 def split_of(folder: str) -> str | None:
