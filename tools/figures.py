@@ -1,6 +1,6 @@
 """Draws the front page's figure from the records: `python -m tools.figures`.
 
-It is committed, since the front page is no notebook; a test draws it again and compares.
+It is committed, since the front page is no notebook; a test draws it once more.
 """
 
 from pathlib import Path
