@@ -251,6 +251,25 @@ def _ends(level: float) -> list[float]:
     return [(100 - level) / 2, (100 + level) / 2]
 
 
+def mean_interval(
+    values, groups=None, num_resamples=2000, seed=SEED, level=95
+) -> tuple[float, float, float]:
+    """Return the mean of `values` [n] and its percentile interval over groups.
+
+    NaN is left out. `groups` [n] and `level` as in `bootstrap_interval`.
+    """
+    values = np.asarray(values, float)
+    there = np.isfinite(values)
+    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
+    if not there.any():
+        raise CourseError("all values are NaN; expected at least one number.")
+    members, drawn = _draws(int(there.sum()), groups[there], num_resamples, seed)
+    sums = np.bincount(members, values[there])
+    means = (drawn @ sums) / (drawn @ np.bincount(members))
+    low, high = np.percentile(means, _ends(level))
+    return float(values[there].mean()), float(low), float(high)
+
+
 def paired_bootstrap(
     metric, labels, first, second, groups=None, num_resamples=2000, seed=SEED, level=95
 ) -> Difference:

@@ -186,13 +186,23 @@ def confusion(labels, predictions, class_names, title, axes: Axes | None = None)
     return axes.figure
 
 
-def roc_curves(labels, probabilities, class_names, title, axes: Axes | None = None):
+def roc_curves(
+    labels,
+    probabilities,
+    class_names,
+    title,
+    axes: Axes | None = None,
+    leave_out: str = "",
+):
     """Draw each class' one-vs-rest ROC curve, with its area in the legend.
 
-    `labels` [n], `probabilities` [n, k]. A dotted diagonal marks guessing.
+    `labels` [n], `probabilities` [n, k]. A dotted diagonal marks guessing. The class
+    `leave_out` gets no curve of its own; its images stay among the others' rest.
     """
     axes = _panel(axes)
     for i, name in enumerate(class_names):
+        if name == leave_out:
+            continue
         away, found, _ = roc_curve(np.equal(labels, i), probabilities[:, i])
         style = {"color": COLOURS[i], "linestyle": LINES[i]}
         axes.plot(away, found, label=f"{name}, area {auc(away, found):.3f}", **style)
@@ -203,15 +213,23 @@ def roc_curves(labels, probabilities, class_names, title, axes: Axes | None = No
 
 
 def precision_recall_curves(
-    labels, probabilities, class_names, title, axes: Axes | None = None
+    labels,
+    probabilities,
+    class_names,
+    title,
+    axes: Axes | None = None,
+    leave_out: str = "",
 ):
     """Draw each class' precision over its sensitivity (recall), one class vs the rest.
 
     `labels` [n], `probabilities` [n, k]. The legend gives average precision and, for
-    comparison, the class' share: what guessing would score.
+    comparison, the class' share: what guessing would score. The class `leave_out` gets
+    no curve of its own.
     """
     axes = _panel(axes)
     for i, name in enumerate(class_names):
+        if name == leave_out:
+            continue
         true = np.equal(labels, i)
         precision, found, _ = precision_recall_curve(true, probabilities[:, i])
         score = average_precision_score(true, probabilities[:, i])

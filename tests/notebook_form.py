@@ -331,7 +331,8 @@ NEGATED = re.compile(
     re.IGNORECASE,
 )
 OVERCLAIMS = re.compile(
-    r"\bdiagnos\w+|\bclinical[- ]grade|\bstate[- ]of[- ]the[- ]art|\bbreakthrough"
+    r"(?<!made the )\bdiagnos\w+"
+    r"|\bclinical[- ]grade|\bstate[- ]of[- ]the[- ]art|\bbreakthrough"
     r"|\b(?:human|expert|radiologist|doctor)[- ]level|\bhealthy\b|\btriage\b"
     r"|\bdetect\w*\s+(?:a\s+|brain\s+)*(?:tumors?|lesions?|cancers?)"
     r"|\blife[- ]saving|\bsaves? lives|\bcutting[- ]edge|\brevolution\w*"

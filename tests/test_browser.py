@@ -344,9 +344,9 @@ def test_the_download_gives_the_notebook_of_its_page(context, addresses):
     assert sources[0] == sources[1]
 
 
-def test_the_seven_questions_print_on_one_page(context, addresses):
+def test_the_eight_questions_print_on_one_page(context, addresses):
     page = context.new_page()
-    page.goto(f"{addresses['file']}/seven_questions.html")
+    page.goto(f"{addresses['file']}/eight_questions.html")
     printed = page.pdf(format="A4")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
     page.close()

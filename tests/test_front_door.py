@@ -436,3 +436,34 @@ def test_a_run_of_everything_says_so(tmp_path):
 
 def test_no_report_means_that_no_test_ran(tmp_path):
     assert counts(tmp_path / "none.xml") == Counts(0, 0, ())
+
+
+def test_what_is_required_is_used_where_its_reason_says():
+    """Each line of requirements.in is imported, started or named by our own files."""
+    lines = (ROOT / "requirements.in").read_text().splitlines()
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    assert all("  # " in line for line in wanted)  # each with its reason
+    names = [re.match(r"[\w-]+", line)[0] for line in wanted]
+    imported_as = {
+        "pillow": "PIL",
+        "scikit-learn": "sklearn",
+        "beautifulsoup4": "bs4",
+        "pyyaml": "yaml",
+        "jupyter-book": "jupyter_book",
+        "tensorflow-cpu": "tensorflow",
+        "pytest-timeout": "timeout = ",
+        "pytest-xdist": '"-n"',
+        "pydata-sphinx-theme": "bd-article",
+        "sphinx-book-theme": "article-header-buttons",
+        "ipykernel": "kernel_name",
+    }
+    ours = [
+        path
+        for pattern in ("helpers/**/*.py", "tools/**/*.py", "tests/*.py", "Makefile")
+        for path in ROOT.glob(pattern)
+        if path != Path(__file__)
+    ]
+    ours += [*ROOT.glob("chapters/_static/*"), ROOT / "pyproject.toml"]
+    text = "\n".join(path.read_text() for path in ours)
+    unused = [name for name in names if imported_as.get(name, name) not in text]
+    assert not unused

@@ -329,6 +329,7 @@ def test_every_rule_has_a_notebook_that_breaks_it():
     "text",
     [
         "This is not a diagnosis.",
+        "Who made the diagnosis, and how?",
         "`notumor` is not healthy.",
         'See "Clever Hans in a brain tumour dataset".',
         "*Brain tumour classification*, 2020.",

@@ -41,6 +41,7 @@ NOTHING_REAL_IS_SCORED = {
     "feature-reuse-imagenet",
     "training-memory",
     "recipe-time",
+    "explain-leak-free",  # asks the networks of whole-leak-free, by their own keys
     "architectures",
     "backbone-curves",
     "phantom-difficulty",

@@ -417,6 +417,21 @@ def test_a_full_disk_is_told_before_and_in_the_middle(place, capsys, monkeypatch
     assert "cannot be written: No space left on device" in told
 
 
+@pytest.mark.parametrize(
+    ("event", "status", "says"),
+    [
+        (KeyboardInterrupt(), 130, "Stopped. The same command goes on."),
+        (MemoryError(), 2, "the computer's memory is full."),
+    ],
+)
+def test_what_ends_it_early_is_one_line(
+    place, capsys, monkeypatch, event, status, says
+):
+    monkeypatch.setattr(training, "step_seconds", raising(event))
+    assert command(place) == status
+    assert says in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_full_memory_names_the_smaller_batch_which_then_works(
     place, capsys, monkeypatch
 ):

@@ -213,7 +213,7 @@ def bench(num_files: int, repeats: int) -> Run:
             name = f"phantom {phantoms.VERSION}, written as JPEG"
             write_phantoms(root, num_files)
         else:
-            source = Path(data_setting()).expanduser()
+            source = Path(data_setting())
             name = source.resolve().name
             link_files(source, root, num_files)
         table = load_dataset(root, PIXELS).table

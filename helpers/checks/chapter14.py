@@ -19,7 +19,7 @@ QUESTIONS = {
 
 @exercise
 def ch14_questions(answer) -> str:
-    """Check which of the seven questions each sentence of the paper leaves open."""
+    """Check which of the eight questions each sentence of the paper leaves open."""
     if not isinstance(answer, dict) or set(answer) != set(QUESTIONS):
         raise Hint("keep the dictionary with the sentences 1, 2, 4, 7, 8 and 10.")
     for sentence, (question, why) in QUESTIONS.items():

@@ -121,7 +121,7 @@ def record_opinion(experiment: Experiment, look_again: bool) -> None:
     from helpers import batches
 
     started = time.perf_counter()
-    folder = Path(config.weights_setting()).expanduser().parent
+    folder = Path(config.weights_setting()).parent
     for name in (TOP_WEIGHTS, TOP_NAMES):
         if not (folder / name).exists():
             raise CourseError(

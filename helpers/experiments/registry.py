@@ -4,6 +4,7 @@ from . import (
     ablations,
     architectures,
     backbone,
+    explain,
     folds,
     inside,
     ladder,
@@ -37,6 +38,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         seed_recipe,
         ablations,
         whole,
+        explain,
     )
     for experiment in module.EXPERIMENTS
 }
