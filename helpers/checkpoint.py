@@ -14,7 +14,7 @@ import numpy as np
 
 from helpers.batches import ImageBatches
 from helpers.config import CourseError
-from helpers.densenet import whole_file
+from helpers.files import whole_file
 
 _SINCE = "weights_sha256"  # what older checkpoints do not have
 _STOPPER_STATE = ("wait", "best", "best_epoch", "stopped_epoch")

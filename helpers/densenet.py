@@ -5,19 +5,15 @@ builds it: four dense blocks, three transitions, 121 layers with weights countin
 classifier, which is left out here.
 """
 
-import errno
 import hashlib
 import io
 import os
 import re
-import time
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import keras
 import numpy as np
@@ -34,6 +30,7 @@ from helpers.config import (
     whole_path,
 )
 from helpers.datasets.walk import kind_of, start_of
+from helpers.files import whole_file
 
 # Keras' own file, fetched under Keras' own name and MD5. Keras would look for it only
 # after building the model, and say `Exception: URL fetch failure`.
@@ -44,7 +41,6 @@ IMAGENET_URL = (
 )
 IMAGENET_MD5 = "30ee3e1110167f948a6b9946edeeb738"
 PROBE_SECONDS = 10
-DAY = 24 * 3600
 _PIECE = 2**24  # bytes read at once
 
 # The course's own file, and the list of hashes beside it: see data/weights/README.md.
@@ -251,39 +247,6 @@ def has_activations(
 ) -> bool:
     """Tell whether `activations` would find its result on the disk."""
     return _cached(_key(frozen, images, scale)) is not None
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears at `path` only once it is complete and on the disk.
-
-    Until then the bytes are in a file beside it, and what was at `path` stays. Raises
-    `CourseError` when it cannot be written, as on a full disk.
-    """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for abandoned in path.parent.glob(
-            "*.[0-9]*.tmp"
-        ):  # by a process that was killed
-            if time.time() - abandoned.lstat().st_mtime > DAY:
-                abandoned.unlink(missing_ok=True)
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        kept = " The file that was there is kept." if path.exists() else ""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)
-        way = "Free some space" if full else "Make its folder writable"
-        raise CourseError(
-            f"{path} cannot be written: {error.strerror or error}.{kept} {way}, or set "
-            "BRAIN_MRI_CACHE to a folder on another disk."
-        ) from None
-    finally:
-        with suppress(OSError):  # on a disk that cannot be written: that was told
-            temporary.unlink(missing_ok=True)
 
 
 def _source(weights: str) -> Path | str | None:

@@ -96,7 +96,7 @@ def test_the_recorded_comparison_had_a_plan_and_whole_patients_in_its_test():
 
 def test_no_virtual_patient_and_no_twin_is_on_two_sides():
     plan = {"num_slices": 150, "pixels": 16, "phantom_seed": 0}
-    data = architectures.phantoms(plan)
+    data = architectures.phantoms_by_patient(plan)
     assert len(data["images"]) == 150 - 15  # a tenth are twins
     sides = [set(data["patients"][data["part"] == part]) for part in range(3)]
     assert all(sides)

@@ -9,8 +9,9 @@ from PIL import Image
 
 from helpers.audit import __main__ as command
 from helpers.audit import folders, manifest
-from helpers.datasets import Dataset, kaggle, phantom
+from helpers.datasets import Dataset, kaggle
 from helpers.experiments import build_manifest
+from helpers.phantoms import generate
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def rows() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def large() -> np.ndarray:
     """Return synthetic slices at a size as the originals have it."""
-    return phantom.generate(40, 352, progress=False).images
+    return generate(40, 352, progress=False).images
 
 
 def shrunk(image: np.ndarray, side: int, quality: int) -> np.ndarray:

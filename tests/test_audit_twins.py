@@ -11,8 +11,10 @@ from PIL import Image
 
 from helpers import audit
 from helpers.audit import twins
-from helpers.datasets import Dataset, phantom
-from helpers.experiments import benchmark
+from helpers.datasets import Dataset
+from helpers.experiments import build_manifest
+from helpers.phantoms import PhantomSet, generate
+from helpers.phantoms.scan import TWIN_KINDS
 
 
 def brain_like(seed: int, side: int = 112) -> np.ndarray:
@@ -41,8 +43,8 @@ def dataset(images: np.ndarray, table: pd.DataFrame) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def phantoms() -> phantom.PhantomSet:
-    return phantom.generate(600, 160, progress=False)
+def phantoms() -> PhantomSet:
+    return generate(600, 160, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def original(phantoms) -> np.ndarray:
     return rows
 
 
-@pytest.mark.parametrize("kind", phantom.TWIN_KINDS)
+@pytest.mark.parametrize("kind", TWIN_KINDS)
 def test_planted_twins_of_each_kind_are_found(phantoms, found, original, kind):
     planted = (phantoms.table["twin_kind"] == kind).to_numpy(bool, na_value=False)
     group = found.files["group"].to_numpy()
@@ -127,7 +129,9 @@ def test_no_mirror_image_and_no_patient_crosses_a_fold(case):
     files = audit.audit(dataset(images, table)).files
     together = audit.joined(files["group"], files["series"], patients)
     assume(len(set(together)) > 1)
-    fold = benchmark.folds(np.zeros(len(images), int), together, files["digest"], 2)
+    fold = build_manifest.folds(
+        np.zeros(len(images), int), together, files["digest"], 2
+    )
     both = pd.DataFrame({"slice": slices, "patient": patients, "fold": fold})
     assert (both.groupby("slice")["fold"].nunique() == 1).all()
     known = both[both["patient"] >= 0]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from helpers import audit
 from helpers.audit.manifest import BOX
 from helpers.config import CourseError
-from helpers.datasets import Dataset, phantom
+from helpers.datasets import Dataset
 from helpers.experiments import build_manifest
+from helpers.phantoms import generate
 
 
 @st.composite
@@ -71,7 +72,7 @@ def test_folds_keep_the_class_shares():
 
 
 def test_conflicts_within_a_group_are_excluded_from_the_scored():
-    large = phantom.generate(40, 352, progress=False).images
+    large = generate(40, 352, progress=False).images
     images = np.stack([*large[:20:2], large[0][:, ::-1]])
     files = [f"Training/x/{i:02d}" for i in range(10)] + ["Training/y/10"]
     table = pd.DataFrame(

@@ -17,7 +17,8 @@ from PIL import Image
 from helpers import config
 from helpers.config import CourseError
 from helpers.datasets import Dataset, folder, kaggle, load_dataset, thumbnails
-from helpers.datasets.dataset import CLASS_NAMES, Decoded, cached
+from helpers.datasets.cache import Decoded, cached
+from helpers.datasets.dataset import CLASS_NAMES
 
 SPLITS = ("Training", "Testing")
 PIXELS = 16
@@ -285,13 +286,13 @@ print(data.fingerprint, data.images[3, 0, 0], type(data.images).__name__)
 def test_a_build_that_was_killed_leaves_nothing_in_the_way(tree, own_cache):
     killed = python(f"""
 import os, signal
-from helpers.datasets import dataset
-save = dataset._save_array
+from helpers.datasets import cache, load_dataset
+save = cache._save_array
 def save_and_die(*arguments):
     save(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
-dataset._save_array = save_and_die
-dataset.load_dataset({str(tree)!r}, {PIXELS})
+cache._save_array = save_and_die
+load_dataset({str(tree)!r}, {PIXELS})
 """)
     killed.communicate(timeout=60)
     assert killed.returncode == -9

@@ -13,7 +13,7 @@ from PIL import Image
 from helpers.audit import folders
 from helpers.audit.__main__ import main as audit
 from helpers.config import CourseError
-from helpers.datasets import dataset, folder, load_dataset, walk
+from helpers.datasets import cache, folder, load_dataset, walk
 from helpers.datasets.__main__ import main
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
@@ -361,7 +361,7 @@ def test_a_cache_that_cannot_be_kept_names_the_right_way_out(
     def refuse(*arguments, **named):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(dataset.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(cache.tempfile, "mkdtemp", refuse)
     assert len(load_dataset(tree, 16)) == 12
     said = capsys.readouterr().err
     assert f"To keep them, {way}, or name a folder on another disk" in said

@@ -17,6 +17,7 @@ import pytest
 from helpers import batches, checks, densenet
 from helpers.checks import chapter07
 from helpers.config import CourseError
+from helpers.files import whole_file
 
 rng = np.random.default_rng(3)
 IMAGES = rng.integers(0, 256, (5, 64, 64), np.uint8)
@@ -214,7 +215,7 @@ def test_a_read_only_disk_does_not_hide_its_message(tmp_path, monkeypatch):
     for name in ("open", "unlink"):
         monkeypatch.setattr(Path, name, refuse)
     message = r"cannot be written: Read-only file system\. Make its folder writable"
-    with pytest.raises(CourseError, match=message), densenet.whole_file(tmp_path / "x"):
+    with pytest.raises(CourseError, match=message), whole_file(tmp_path / "x"):
         pass
 
 
@@ -223,7 +224,7 @@ def test_what_killed_runs_left_a_day_ago_is_removed_and_what_is_new_stays(tmp_pa
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
-    with densenet.whole_file(tmp_path / "c.npz") as file:
+    with whole_file(tmp_path / "c.npz") as file:
         file.write(b"whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "c.npz"]
 

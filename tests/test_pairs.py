@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import audit, recorded
+from helpers import audit, phantoms, recorded
 from helpers.audit import manifest
-from helpers.datasets import phantom
 from helpers.datasets.dataset import CLASS_NAMES
 from helpers.experiments import __main__ as command
 from helpers.experiments import build_manifest
@@ -65,7 +64,7 @@ def small(tmp_path, monkeypatch):
     The first test slice of each class is the mirror image of its first training slice.
     figshare's folder holds the gliomas of Training, two slices a patient.
     """
-    made = phantom.generate(400, 224, progress=False)
+    made = phantoms.generate(400, 224, progress=False)
     table, images = made.table[made.table["twin_of"].isna()], made.images
     kaggle, figshare = tmp_path / "kaggle", tmp_path / "figshare"
     (figshare / "images").mkdir(parents=True)

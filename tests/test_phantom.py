@@ -1,4 +1,4 @@
-"""What helpers.datasets.phantom promises: known truth, the same every time."""
+"""What helpers.phantoms promises: known truth, the same every time."""
 
 import hashlib
 import importlib.machinery
@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from helpers import phantoms
 from helpers.config import ROOT, CourseError
-from helpers.datasets import phantom, phantom_head
+from helpers.phantoms import head as heads
+from helpers.phantoms import patients
 
 PLANNED = ["file", "split", "class", "patient", "series", "plane", "site", "mode"]
 PLANNED += ["twin_of", "twin_kind"]
@@ -27,7 +29,7 @@ def summary(made) -> dict:
     """Return what pins a set down without an image of it."""
     table = made.table[PLANNED].to_csv(index=False)
     return {
-        "version": phantom.VERSION,
+        "version": phantoms.VERSION,
         "table": hashlib.sha256(table.encode()).hexdigest(),
         "mean": made.images.mean((1, 2)).round(3).tolist(),
         "spread": made.images.std((1, 2)).round(3).tolist(),
@@ -37,7 +39,7 @@ def summary(made) -> dict:
 
 @pytest.fixture(scope="module")
 def made():
-    return phantom.generate(200, 64, progress=False)
+    return phantoms.generate(200, 64, progress=False)
 
 
 def originals(made):
@@ -60,7 +62,7 @@ def test_images_masks_and_table_have_the_promised_form(made):
     assert made.images.shape == made.masks.shape == (200, 64, 64)
     assert made.images.dtype == made.masks.dtype == np.uint8
     assert set(np.unique(made.masks)) == {0, 1}
-    assert list(made.table.columns) == phantom.COLUMNS
+    assert list(made.table.columns) == patients.COLUMNS
     assert made.table.file.is_unique and made.table.file.is_monotonic_increasing
     for file, split, name in made.table[["file", "split", "class"]].to_numpy():
         assert file.startswith(f"{split}/{name}/phantom-") and file.endswith(".jpg")
@@ -72,7 +74,7 @@ def test_images_masks_and_table_have_the_promised_form(made):
 def test_a_fifth_is_for_testing_and_classes_have_their_shares(made):
     assert abs((made.table.split == "Testing").mean() - 0.2) < 0.01
     shares = made.table["class"].value_counts(normalize=True)
-    for name, share in phantom.CLASS_SHARES.items():
+    for name, share in patients.CLASS_SHARES.items():
         assert abs(shares[name] - share) < 0.04
 
 
@@ -167,26 +169,26 @@ def test_slices_of_a_series_show_one_anatomy_and_one_lesion(made):
 
 def test_sites_are_independent_of_the_class_unless_asked():
     rng = np.random.default_rng(0)
-    for name in phantom.CLASS_SHARES:
-        free = [phantom._draw_site(name, False, rng) == "B" for _ in range(4000)]
-        tied = [phantom._draw_site(name, True, rng) == "B" for _ in range(4000)]
-        assert np.mean(free) == pytest.approx(phantom.SITE_B_SHARE, abs=0.03)
+    for name in patients.CLASS_SHARES:
+        free = [patients._draw_site(name, False, rng) == "B" for _ in range(4000)]
+        tied = [patients._draw_site(name, True, rng) == "B" for _ in range(4000)]
+        assert np.mean(free) == pytest.approx(patients.SITE_B_SHARE, abs=0.03)
         assert np.mean(tied) == pytest.approx(
             0.95 if name == "notumor" else 0.05, abs=0.02
         )
 
 
 def test_a_set_can_tie_the_site_to_the_class():
-    table = phantom.generate(80, 16, site_follows_class=True, progress=False).table
+    table = phantoms.generate(80, 16, site_follows_class=True, progress=False).table
     shares = (table.site == "B").groupby(table["class"]).mean()
     assert shares["notumor"] > 0.7
     assert (shares.drop("notumor") < 0.3).all()
 
 
 def test_the_same_arguments_make_the_same_set_and_another_seed_another():
-    one = phantom.generate(40, 32, progress=False)
-    two = phantom.generate(40, 32, progress=False)
-    other = phantom.generate(40, 32, seed=1, progress=False)
+    one = phantoms.generate(40, 32, progress=False)
+    two = phantoms.generate(40, 32, progress=False)
+    other = phantoms.generate(40, 32, seed=1, progress=False)
     assert one.table.equals(two.table)
     assert np.array_equal(one.images, two.images)
     assert np.array_equal(one.masks, two.masks)
@@ -196,8 +198,8 @@ def test_the_same_arguments_make_the_same_set_and_another_seed_another():
 def test_the_set_is_the_one_of_this_version():
     """Known answers: if they change on purpose, raise VERSION and renew them."""
     known = json.loads(GOLDEN.read_text())
-    made = phantom.generate(60, 48, progress=False)
-    assert known["version"] == phantom.VERSION
+    made = phantoms.generate(60, 48, progress=False)
+    assert known["version"] == phantoms.VERSION
     assert summary(made)["table"] == known["table"]
     # Were more than 1 pixel in 1,000 off by more than 1, these would differ more.
     for name in ("mean", "spread"):
@@ -206,8 +208,8 @@ def test_the_set_is_the_one_of_this_version():
 
 
 def test_another_size_shows_the_same_slices():
-    small = phantom.generate(30, 48, progress=False)
-    large = phantom.generate(30, 96, progress=False)
+    small = phantoms.generate(30, 48, progress=False)
+    large = phantoms.generate(30, 96, progress=False)
     assert small.table[PLANNED].equals(large.table[PLANNED])
     for one, two in zip(small.images, large.images, strict=True):
         halved = two.reshape(48, 2, 48, 2).mean((1, 3))
@@ -217,21 +219,21 @@ def test_another_size_shows_the_same_slices():
 
 @pytest.mark.parametrize("num_slices", [1, 9])
 def test_a_tiny_set_has_the_asked_size(num_slices):
-    made = phantom.generate(num_slices, 16, progress=False)
+    made = phantoms.generate(num_slices, 16, progress=False)
     assert len(made.images) == len(made.table) == num_slices
 
 
 @given(st.integers(0, 3000), st.integers(0, 99))
 def test_a_plan_holds_every_slice_once(num_slices, seed):
-    patients = phantom._plan(num_slices, np.random.default_rng(seed))
-    sizes = [size for *_, size in patients]
+    planned = patients._plan(num_slices, np.random.default_rng(seed))
+    sizes = [size for *_, size in planned]
     assert sum(sizes) == num_slices
     assert all(1 <= size <= 6 for size in sizes)
 
 
 def test_waves_on_a_plane_equal_the_sum_of_sines():
     rng = np.random.default_rng(0)
-    waves = phantom._draw_waves(rng, 4, (30, 90), 2.0)
+    waves = patients._draw_waves(rng, 4, (30, 90), 2.0)
     down, right, start = rng.standard_normal((3, 3))
     rows, columns = np.mgrid[:5, :7]
     points = (
@@ -243,32 +245,32 @@ def test_waves_on_a_plane_equal_the_sum_of_sines():
     for x, y, z, phase, *drift in waves:
         wave = np.sin(x * points[0] + y * points[1] + z * points[2] + phase)
         direct += np.reshape(drift, (3, 1, 1)) * wave
-    np.testing.assert_allclose(phantom._moves(points, waves), direct, atol=1e-9)
+    np.testing.assert_allclose(patients._moves(points, waves), direct, atol=1e-9)
 
 
 def test_slices_of_a_series_lie_4_to_5_mm_apart_and_series_differ_in_plane():
-    head = phantom_head.reference_head()
+    head = heads.reference_head()
     for seed, size in product(range(40), (1, 3, 6)):
         rng = np.random.default_rng(seed)
-        name = phantom.TUMORS[seed % 3]
-        patient = phantom._draw_patient(head, name, rng)
-        series = list(phantom._draw_series(patient.lesion, "A", size, rng))
+        name = patients.TUMORS[seed % 3]
+        patient = patients._draw_patient(head, name, rng)
+        series = list(patients._draw_series(patient.lesion, "A", size, rng))
         planes = [scan.plane for scan, _ in series]
         assert len(set(planes)) == len(planes)
         assert sum(len(offsets) for _, offsets in series) == size
         for scan, offsets in series:
             steps = np.diff(offsets)
             assert ((steps > 3.99) & (steps < 5.01)).all()
-            reach = phantom.reach_along(patient.lesion, scan.axes[2])
+            reach = patients.reach_along(patient.lesion, scan.axes[2])
             assert np.abs(offsets).max() < 0.76 * reach
 
 
 def test_the_slices_go_through_the_lesion():
-    head = phantom_head.reference_head()
+    head = heads.reference_head()
     for seed in range(8):
-        patient = phantom._draw_patient(head, "glioma", np.random.default_rng(seed))
+        patient = patients._draw_patient(head, "glioma", np.random.default_rng(seed))
         point = patient.target.reshape(3, 1, 1)
-        landed = (point + phantom._moves(point, patient.warp)) * patient.scale
+        landed = (point + patients._moves(point, patient.warp)) * patient.scale
         np.testing.assert_allclose(landed.ravel(), patient.lesion.centre, atol=0.01)
 
 
@@ -276,16 +278,16 @@ def test_a_missing_template_is_one_error_that_names_the_path(monkeypatch, tmp_pa
     spec = importlib.machinery.ModuleSpec("nilearn", None)
     spec.origin = str(tmp_path / "__init__.py")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
-    phantom_head.reference_head.cache_clear()
+    heads.reference_head.cache_clear()
     with pytest.raises(CourseError, match="nilearn's brain template") as error:
-        phantom.generate(4, 16, progress=False)
+        phantoms.generate(4, 16, progress=False)
     assert str(tmp_path) in str(error.value)
 
 
 def test_phantoms_need_neither_nilearns_import_nor_tensorflow():
     code = (
-        "import sys; from helpers.datasets import phantom; "
-        "phantom.generate(2, 16, progress=False); "
+        "import sys; from helpers import phantoms; "
+        "phantoms.generate(2, 16, progress=False); "
         "print([m for m in ('nilearn', 'tensorflow', 'keras') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from helpers.datasets import phantom_head
+from helpers.phantoms import head as heads
 from tools.pretrain import images, tasks
 
 
 @pytest.fixture(scope="module")
 def made():
     """Two heads' slices, masks and targets, in the reference contrast."""
-    head = phantom_head.reference_head()
-    contrast = images.Contrast(dict(phantom_head.SIGNAL), head.around)
+    head = heads.reference_head()
+    contrast = images.Contrast(dict(heads.SIGNAL), head.around)
     return [
         one
         for number in range(2)
@@ -36,7 +36,7 @@ def test_a_slice_comes_with_its_outline_and_all_that_is_asked_about_it(made):
 
 
 def test_the_attributes_of_a_blob_do_not_hang_together():
-    head = phantom_head.reference_head()
+    head = heads.reference_head()
     rng = np.random.default_rng(0)
     blobs = [images.draw_blob(head, rng) for _ in range(400)]
     attributes = np.array(

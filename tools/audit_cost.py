@@ -28,8 +28,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from helpers import audit  # noqa: E402
-from helpers.datasets import Dataset, phantom  # noqa: E402
+from helpers.datasets import Dataset  # noqa: E402
 from helpers.experiments.records import commit, cpu_name  # noqa: E402
+from helpers.phantoms import generate  # noqa: E402
 
 SIZES = (2000, 7019, 14000, 28000, 50000)
 PIXELS = 224
@@ -39,7 +40,7 @@ TARGET = ROOT / "data" / "recorded" / "audit-cost.json"
 
 def make_images(path: Path, count: int) -> None:
     """Write `count` images as one .npy file: phantoms, bent by smooth random warps."""
-    originals = phantom.generate(PHANTOMS, PIXELS, progress=False).images
+    originals = generate(PHANTOMS, PIXELS, progress=False).images
     images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, PIXELS, PIXELS))
     grid = np.mgrid[:PIXELS, :PIXELS].astype(np.float32)
     for index in range(count):

@@ -31,10 +31,10 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
-from helpers import recorded
+from helpers import phantoms, recorded
 from helpers.batches import ImageBatches, augment, preprocess
 from helpers.config import ROOT, SEED, CourseError, data_setting
-from helpers.datasets import Dataset, folder, load_dataset, phantom
+from helpers.datasets import Dataset, folder, load_dataset
 from helpers.experiments.records import commit, cpu_name
 from helpers.recorded import Run
 
@@ -83,7 +83,7 @@ def link_files(source: Path, root: Path, num_files: int) -> None:
 
 def write_phantoms(root: Path, num_files: int) -> None:
     """Write phantoms as grey JPEG files of 224 x 224 into Training/Testing/<class>."""
-    made = phantom.generate(num_files, PIXELS)
+    made = phantoms.generate(num_files, PIXELS)
     for image, file in zip(made.images, made.table["file"], strict=True):
         path = (root / file).with_suffix(".jpg")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +210,7 @@ def bench(num_files: int, repeats: int) -> Run:
     ):
         root = Path(temporary) / "files"
         if data_setting() == "phantom":
-            name = f"phantom {phantom.VERSION}, written as JPEG"
+            name = f"phantom {phantoms.VERSION}, written as JPEG"
             write_phantoms(root, num_files)
         else:
             source = Path(data_setting())

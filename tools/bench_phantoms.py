@@ -15,8 +15,9 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
 
 from helpers.config import PROFILES  # noqa: E402
-from helpers.datasets import load_dataset, phantom  # noqa: E402
-from helpers.datasets.phantom_head import reference_head  # noqa: E402
+from helpers.datasets import load_dataset  # noqa: E402
+from helpers.phantoms import generate  # noqa: E402
+from helpers.phantoms.head import reference_head  # noqa: E402
 
 PIXELS, NUM_SLICES, NUM_BLOCKS = 128, 100, 9
 
@@ -32,7 +33,7 @@ def main() -> None:
     """Measure and print."""
     reference_head()
     blocks = [
-        seconds(partial(phantom.generate, NUM_SLICES, PIXELS, seed, progress=False))
+        seconds(partial(generate, NUM_SLICES, PIXELS, seed, progress=False))
         for seed in range(NUM_BLOCKS)
     ]
     fastest, median = min(blocks)[0], sorted(blocks)[NUM_BLOCKS // 2][0]

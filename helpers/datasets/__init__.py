@@ -1,5 +1,6 @@
 """Images from four sources, in one type."""
 
-from .dataset import Dataset, load_dataset, thumbnails
+from .dataset import Dataset, thumbnails
+from .sources import load_dataset
 
 __all__ = ["Dataset", "load_dataset", "thumbnails"]

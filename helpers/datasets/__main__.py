@@ -9,7 +9,7 @@ import pandas as pd
 from helpers.config import CourseError, command, profile, whole_path
 
 from . import folder, kaggle
-from .dataset import Decoded
+from .cache import Decoded
 
 EPILOG = """exit status: 0 every image can be used; 1 some were set aside, each named
 with its reason; 2 the folder cannot be used"""

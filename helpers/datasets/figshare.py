@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from helpers.config import CourseError, figshare_dir
 
-from .dataset import Dataset, Decoded, cached
+from .cache import Decoded, cached
+from .dataset import Dataset
 
 LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 

@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from helpers.config import CourseError
 
-from .dataset import CLASS_NAMES, Dataset, Decoded, cached
+from .cache import Decoded, cached
+from .dataset import CLASS_NAMES, Dataset
 from .walk import FORMATS, Walk, instead, kind_of, split_of, walk
 
 SCORED = ("Training", "Testing")

@@ -91,7 +91,7 @@ def multiply_adds(model) -> int:
 # --- training on phantoms -------------------------------------------------------------
 
 
-def phantoms(plan: dict) -> dict[str, np.ndarray]:
+def phantoms_by_patient(plan: dict) -> dict[str, np.ndarray]:
     """Return fresh phantoms without their twins, split by virtual patient.
 
     `images` float32 [n, p, p, 1] in 0..1, `labels` [n], `patients` [n] and `files` [n];
@@ -99,9 +99,9 @@ def phantoms(plan: dict) -> dict[str, np.ndarray]:
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    from helpers.datasets import phantom
+    from helpers import phantoms
 
-    made = phantom.generate(plan["num_slices"], plan["pixels"], plan["phantom_seed"])
+    made = phantoms.generate(plan["num_slices"], plan["pixels"], plan["phantom_seed"])
     alone = made.table["twin_of"].isna().to_numpy(bool)
     table = made.table[alone]
     names = sorted(set(table["class"]))
@@ -198,7 +198,7 @@ def run_architectures(experiment: Experiment, look_again: bool) -> None:
     chosen, seeds = plan["chosen"], plan["seeds"]
     looks = next_look(experiment.name, look_again)
     started = time.perf_counter()
-    data = phantoms(chosen)
+    data = phantoms_by_patient(chosen)
     val, test = data["part"] == 1, data["part"] == 2
     rates, tried = {}, {}
     for family in FAMILIES:

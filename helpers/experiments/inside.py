@@ -195,7 +195,7 @@ def opinions_of(run: recorded.Run) -> dict:
 
 def record_filters(experiment: Experiment, look_again: bool) -> None:
     """Describe the first layer's filters of every set of weights, and record that."""
-    from helpers import densenet, transfer
+    from helpers import costs, densenet
 
     started = time.perf_counter()
     arrays, names = {}, {}
@@ -206,7 +206,7 @@ def record_filters(experiment: Experiment, look_again: bool) -> None:
             print(error)
             continue
         kernel = densenet.backbone(source, pixels=32).get_layer("conv1_conv").kernel
-        table = transfer.filter_table(np.asarray(kernel, dtype=np.float64))
+        table = costs.filter_table(np.asarray(kernel, dtype=np.float64))
         arrays |= {f"{backbone}_{name}": table[name].to_numpy() for name in table}
     about = info(
         experiment,

@@ -12,6 +12,7 @@ import numpy as np
 
 from helpers import config, evaluation
 from helpers.config import SEED
+from helpers.files import whole_file
 
 from .phantoms import PIXELS, phantoms
 from .records import Experiment, describe_phantoms, info, write
@@ -125,7 +126,7 @@ def make(experiment: Experiment, look_again: bool) -> None:
     kernel, bias, losses = fit(features, known["labels"], known["patients"])
     names = known["class_names"]
     path = config.ROOT / "data" / "weights" / densenet.CLASSIFIER_FILE
-    with densenet.whole_file(path) as file:
+    with whole_file(path) as file:
         np.savez(file, kernel=kernel, bias=bias, class_names=names, pixels=PIXELS)
     densenet.write_hash(path)
     test = new["test"]

@@ -38,9 +38,9 @@ TIED = (*METHODS[:NUM_PLAIN], "probe, ImageNet")
 
 def phantoms(seed: int, tied: bool) -> dict[str, np.ndarray]:
     """Return a set without its planted twins, so that no patient crosses the split."""
-    from helpers.datasets import phantom
+    from helpers.phantoms import generate
 
-    made = phantom.generate(NUM_SLICES, PIXELS, seed, site_follows_class=tied)
+    made = generate(NUM_SLICES, PIXELS, seed, site_follows_class=tied)
     alone = made.table["twin_of"].isna().to_numpy(bool)
     table = made.table[alone]
     names, labels = np.unique(table["class"].to_numpy(str), return_inverse=True)

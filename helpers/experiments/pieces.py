@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import config, recorded
+from helpers.files import whole_file
 
 from .real import RealData
 from .records import commit, cpu_name, sha256
@@ -93,8 +94,6 @@ def piece(key: dict, compute: Callable[[], dict[str, np.ndarray]]) -> Piece:
     ]
     path = next((p for p in places if p.exists()), places[-1])
     if not path.exists():
-        from helpers import densenet
-
         went_on, started = checkpoints(key).exists(), time.perf_counter()
         arrays = compute()
         seconds = None if went_on else round(time.perf_counter() - started, 1)
@@ -104,7 +103,7 @@ def piece(key: dict, compute: Callable[[], dict[str, np.ndarray]]) -> Piece:
             "device": cpu_name(),
             "seconds": seconds,
         }
-        with densenet.whole_file(path) as file:
+        with whole_file(path) as file:
             np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
     with np.load(path) as file:
         arrays = dict(file)

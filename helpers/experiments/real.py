@@ -10,6 +10,7 @@ from helpers import audit, config
 from helpers.audit import manifest
 from helpers.config import CourseError
 from helpers.datasets import Dataset, load_dataset
+from helpers.files import whole_file
 
 PIXELS = 224
 BOUNDARY = "pool4_pool"  # what follows is the last dense block: 2.16 of 7.04 million
@@ -102,8 +103,6 @@ def features_of(real: RealData) -> np.ndarray:
         return np.load(path)
     import keras
 
-    from helpers import densenet
-
     activations, tail = frozen_activations(real)
     pooled = keras.layers.GlobalAveragePooling2D()(tail.output)
     # In steps: predict would copy the whole memory map into memory first.
@@ -111,7 +110,7 @@ def features_of(real: RealData) -> np.ndarray:
     features = np.concatenate(
         [model.predict(activations[i : i + 512], verbose=0) for i in steps]
     )
-    with densenet.whole_file(path) as file:
+    with whole_file(path) as file:
         np.save(file, features)
     return features
 

@@ -277,9 +277,9 @@ def describe(real: RealData) -> dict:
 
 def describe_phantoms(copy: str, fingerprint: str) -> dict:
     """Return how a record names synthetic slices; `copy` says how many, and which."""
-    from helpers.datasets import phantom
+    from helpers import phantoms
 
-    name = f"phantom {phantom.VERSION}"
+    name = f"phantom {phantoms.VERSION}"
     return {"name": name, "copy": copy, "fingerprint": fingerprint}
 
 

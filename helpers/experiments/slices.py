@@ -9,6 +9,7 @@ import numpy as np
 from helpers import config
 from helpers.config import ROOT, CourseError
 from helpers.datasets import load_dataset
+from helpers.files import whole_file
 
 from .real import imagenet_name, manifest_rows
 
@@ -120,7 +121,7 @@ def views(slices: Slices, backbone: str) -> dict[str, np.ndarray]:
         name: np.concatenate(arrays).astype(np.float32)
         for name, arrays in zip(names, zip(*parts, strict=True), strict=True)
     }
-    with densenet.whole_file(path) as file:
+    with whole_file(path) as file:
         np.savez(file, **found)
     return found
 
@@ -141,7 +142,7 @@ def maps_at(slices: Slices, backbone: str, boundary: str) -> np.ndarray:
         between = keras.Model(*ends)
         inputs = views(slices, backbone)[f"{LAST_BLOCK} map"]
         found = between.predict(inputs, batch_size=180, verbose=0)
-        with densenet.whole_file(path) as file:
+        with whole_file(path) as file:
             np.save(file, found)
     return np.load(path)
 

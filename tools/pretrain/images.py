@@ -1,6 +1,6 @@
 """Slices of virtual heads with a blob of any kind in them, and all that is known.
 
-The head is the phantoms' (helpers.datasets.phantom); the blobs are not their tumors.
+The head is the phantoms' (helpers.phantoms); the blobs are not their tumors.
 Every attribute of a blob (place, size, ring, signal, texture, oedema, push) is drawn
 on its own, so no combination stands for a class.
 """
@@ -11,8 +11,12 @@ from unittest.mock import patch
 import numpy as np
 
 from helpers.config import cache_dir
-from helpers.datasets import phantom, phantom_head, phantom_lesion, phantom_scan
-from helpers.datasets.phantom_head import LOW, SIGNAL, STEP, Head, sample
+from helpers.files import whole_file
+from helpers.phantoms import head as heads
+from helpers.phantoms import lesion as lesions
+from helpers.phantoms import patients
+from helpers.phantoms import scan as scans
+from helpers.phantoms.head import LOW, SIGNAL, STEP, Head, sample
 
 PIXELS = 96
 NUM_CONTRASTS = 12  # a shard: each with the signals of two sites
@@ -68,12 +72,12 @@ def draw_contrasts(count: int, rng: np.random.Generator) -> list[Contrast]:
             signal[tissue] = tuple(np.clip(drawn, 0.01, 1.0))
         with patch.dict(SIGNAL, signal):
             contrasts.append(
-                Contrast(signal, phantom_head.reference_head.__wrapped__().around)
+                Contrast(signal, heads.reference_head.__wrapped__().around)
             )
     return contrasts
 
 
-def draw_blob(head: Head, rng: np.random.Generator) -> phantom_lesion.Lesion:
+def draw_blob(head: Head, rng: np.random.Generator) -> lesions.Lesion:
     """Draw a blob of any kind, anywhere: every attribute on its own."""
     where = rng.random()
     if where < 0.5:  # anywhere in the brain
@@ -81,7 +85,7 @@ def draw_blob(head: Head, rng: np.random.Generator) -> phantom_lesion.Lesion:
     elif where < 0.78:  # at its surface
         centre = _point_at_depth(head, rng, -8, 3)
     elif where < 0.93:  # around the middle of the skull base
-        centre = phantom_lesion.SELLA + rng.normal((0, 0, 5), (7, 8, 8))
+        centre = lesions.SELLA + rng.normal((0, 0, 5), (7, 8, 8))
     else:  # in the skull or the scalp
         centre = _point_at_depth(head, rng, 2, 12)
     radius = np.exp(rng.uniform(np.log(5), np.log(28)))
@@ -89,7 +93,7 @@ def draw_blob(head: Head, rng: np.random.Generator) -> phantom_lesion.Lesion:
     shell, core = rng.uniform(0.05, 0.95, 2), rng.uniform(0.05, 0.95, 2)
     if rng.random() < 0.5:  # bright ones are easily seen; dark ones often are not
         shell = rng.uniform(0.5, 0.95, 2)
-    return phantom_lesion.Lesion(
+    return lesions.Lesion(
         centre=centre,
         radii=radius * rng.uniform(0.75, 1.25, 3),
         axes=np.linalg.qr(rng.standard_normal((3, 3))).Q.T,
@@ -121,37 +125,37 @@ def slices_of_head(
 
     Each slice has a blob, a plane and a contrast of its own.
     """
-    base = phantom._draw_patient(head, "notumor", rng)
+    base = patients._draw_patient(head, "notumor", rng)
     for _ in range(SLICES_A_HEAD):
         contrast = contrasts[int(rng.integers(len(contrasts)))]
         has_blob = rng.random() > NO_BLOB
         blob = draw_blob(head, rng)
-        scan = phantom_scan.draw_scan(str(rng.choice(phantom_scan.SITES)), rng)
+        scan = scans.draw_scan(str(rng.choice(scans.SITES)), rng)
         scan = replace(scan, field=rng.uniform(190, 262), banner="")
-        reach = phantom_lesion.reach_along(blob, scan.axes[2])
+        reach = lesions.reach_along(blob, scan.axes[2])
         offset = rng.uniform(-0.75, 0.75) * reach
         patient = replace(
             base,
             # The class name only tells the renderer whether to put something in.
-            class_name=phantom.TUMORS[0] if has_blob else "notumor",
+            class_name=patients.TUMORS[0] if has_blob else "notumor",
             lesion=blob,
-            target=phantom._origin_of(blob.centre, base.warp, base.scale),
+            target=patients._origin_of(blob.centre, base.warp, base.scale),
             vessels=rng.uniform(0.5, 1.3),
         )
         with patch.dict(SIGNAL, contrast.signal):
             own = replace(head, around=contrast.around)
-            signal, mask = phantom.render(own, patient, scan, offset, PIXELS)
-        image, mask = phantom_scan.acquire(scan, signal, rng), mask.astype(np.uint8)
+            signal, mask = patients.render(own, patient, scan, offset, PIXELS)
+        image, mask = scans.acquire(scan, signal, rng), mask.astype(np.uint8)
         through = scan.axes[2]
         at = scan.centre @ through + (patient.target - scan.centre) @ through + offset
         depth = sample(head.depth, blob.centre[:, None], LOW, STEP, 99)[0]
-        site = phantom_scan.SITES.index(scan.site)
+        site = scans.SITES.index(scan.site)
         yield (
             image,
             mask,
             (
                 number,
-                list(phantom_scan.PLANES).index(scan.plane),
+                list(scans.PLANES).index(scan.plane),
                 at,
                 patient.ventricles,
                 patient.skull,
@@ -173,7 +177,7 @@ def slices_of_head(
 
 def make(num_slices: int, seed: int):
     """Return images, masks uint8 [n, 96, 96] and targets float32 [n, len(TARGETS)]."""
-    head = phantom_head.reference_head()
+    head = heads.reference_head()
     contrasts = draw_contrasts(NUM_CONTRASTS, np.random.default_rng([seed, 1]))
     images = np.empty((num_slices, PIXELS, PIXELS), np.uint8)
     masks, targets = images.copy(), np.empty((num_slices, len(TARGETS)), np.float32)
@@ -193,8 +197,6 @@ def shard(number: int) -> dict[str, np.ndarray]:
     """
     path = cache_dir() / "pretrain" / f"shard-{number:02d}.npz"
     if not path.exists():
-        from helpers.densenet import whole_file  # Keras: eight seconds
-
         made = make(SHARD, number)
         with whole_file(path) as file:
             np.savez_compressed(

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from helpers import batches, config, densenet
+from helpers import batches, config
+from helpers.files import whole_file
 from tools.pretrain import images as slices
 from tools.pretrain import start, tasks
 
@@ -194,7 +195,7 @@ def fit(model, views, steps: int, path, log, started: float) -> None:
 
 def save_state(model, path, step: int) -> None:
     variables = [*model.weights, *model.optimizer.variables]
-    with densenet.whole_file(path) as file:
+    with whole_file(path) as file:
         np.savez(file, *[np.asarray(v) for v in variables], step=step)
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from helpers import transfer
+from helpers import costs
 from helpers.config import CourseError
 
 
@@ -30,7 +30,7 @@ def model():
 @pytest.mark.parametrize("degrees", [0, 45, 90, 135])
 def test_the_stripes_of_a_filter_are_found_where_they_run(degrees):
     kernel = np.repeat(grating(degrees)[:, :, None, None], 3, axis=2)
-    found = transfer.filter_table(kernel).iloc[0]
+    found = costs.filter_table(kernel).iloc[0]
     assert found["orientation"] == pytest.approx(degrees, abs=3)
     assert found["frequency"] == pytest.approx(0.2, abs=0.03)
     assert found["oriented"] > 0.5
@@ -39,39 +39,37 @@ def test_the_stripes_of_a_filter_are_found_where_they_run(degrees):
 def test_a_filter_without_colour_is_grey_and_one_that_compares_colours_is_not():
     plain = np.repeat(grating(30)[:, :, None], 3, axis=2)
     opponent = plain * [1, 0, -1]
-    table = transfer.filter_table(np.stack([plain, opponent], axis=3))
+    table = costs.filter_table(np.stack([plain, opponent], axis=3))
     assert table["grey"].tolist() == pytest.approx([1, 0], abs=1e-12)
 
 
 def test_random_filters_keep_a_third_on_grey_images():
     kernel = np.random.default_rng(0).standard_normal((7, 7, 3, 500))
-    assert transfer.filter_table(kernel)["grey"].mean() == pytest.approx(
-        1 / 3, abs=0.01
-    )
+    assert costs.filter_table(kernel)["grey"].mean() == pytest.approx(1 / 3, abs=0.01)
 
 
 def test_a_layers_work_is_its_weights_at_every_place(model):
-    costs = transfer.layer_costs(model)
-    assert costs["parameters"].to_dict() == {"one": 108, "norm": 0, "two": 20}
-    assert costs["multiply_adds"].to_dict() == {"one": 108 * 64, "norm": 0, "two": 320}
-    assert costs["outputs"].to_dict() == {"one": 256, "norm": 256, "two": 80}
+    found = costs.layer_costs(model)
+    assert found["parameters"].to_dict() == {"one": 108, "norm": 0, "two": 20}
+    assert found["multiply_adds"].to_dict() == {"one": 108 * 64, "norm": 0, "two": 320}
+    assert found["outputs"].to_dict() == {"one": 256, "norm": 256, "two": 80}
 
 
 def test_frozen_layers_work_once_and_the_rest_three_times_an_epoch(model):
-    costs = transfer.freeze_costs(model, "norm", num_epochs=10, pixels=8)
-    assert costs["trainable"] == 20
-    assert costs["gigaoperations"] == pytest.approx((108 * 64 + 30 * 320) / 1e9)
-    assert costs["share"] == pytest.approx((6912 + 9600) / (30 * (6912 + 320)))
-    assert costs["stored_megabytes"] == pytest.approx(4 * 256 / 1e6)
-    assert costs["training_megabytes"] == pytest.approx(4 * 80 / 1e6)
+    found = costs.freeze_costs(model, "norm", num_epochs=10, pixels=8)
+    assert found["trainable"] == 20
+    assert found["gigaoperations"] == pytest.approx((108 * 64 + 30 * 320) / 1e9)
+    assert found["share"] == pytest.approx((6912 + 9600) / (30 * (6912 + 320)))
+    assert found["stored_megabytes"] == pytest.approx(4 * 256 / 1e6)
+    assert found["training_megabytes"] == pytest.approx(4 * 80 / 1e6)
 
 
 def test_an_image_twice_as_wide_costs_four_times_as_much(model):
-    small, large = (transfer.freeze_costs(model, "one", 1, side) for side in (8, 16))
+    small, large = (costs.freeze_costs(model, "one", 1, side) for side in (8, 16))
     assert large["gigaoperations"] == pytest.approx(4 * small["gigaoperations"])
     assert large["trainable"] == small["trainable"]
 
 
 def test_a_boundary_that_is_not_there_is_named(model):
     with pytest.raises(CourseError, match="'two_and_a_half' is not a layer"):
-        transfer.freeze_costs(model, "two_and_a_half", 1, 8)
+        costs.freeze_costs(model, "two_and_a_half", 1, 8)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.datasets.phantom_head import LOW, STEP, Head, sample, texture_at
+from .head import LOW, STEP, Head, sample, texture_at
 
 SELLA = np.array([0.0, 3.0, -30.0])
 

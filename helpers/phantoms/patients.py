@@ -13,7 +13,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from helpers.config import SEED
-from helpers.datasets.phantom_head import (
+
+from .head import (
     LOW,
     SIGNAL,
     STEP,
@@ -24,14 +25,14 @@ from helpers.datasets.phantom_head import (
     reference_head,
     sample,
 )
-from helpers.datasets.phantom_lesion import (
+from .lesion import (
     Lesion,
     add_lesion,
     draw_lesion,
     pushed,
     reach_along,
 )
-from helpers.datasets.phantom_scan import (
+from .scan import (
     MODES,
     PLANES,
     SITES,
