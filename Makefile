@@ -1,6 +1,6 @@
 # Everything a reader, a teacher or an author does with the course; `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup book check test lab train bench colab-test lock clean workshop-zip publish publish-config
+.PHONY: help setup book check test tidy lab train bench colab-test lock clean workshop-zip publish publish-config
 .SILENT:
 
 RUN := .venv/bin/python
@@ -42,6 +42,9 @@ check: setup  ## is my installation right? half a minute, and what to do if not
 
 test: setup  ## for authors: all tests of format, helpers, notebooks, the built book
 	$(RUN) -m tools.run_tests
+
+tidy: setup  ## for authors: bring the notebooks you changed into the committed form
+	$(RUN) -m tools.tidy
 
 lab: setup  ## open the chapters in JupyterLab (GPU=1 installs TensorFlow with CUDA)
 	$(RUN) -m jupyterlab chapters $(if $(filter 0,$(shell id -u)),--allow-root)
