@@ -19,7 +19,6 @@ def staged(source: str, *outputs, tags=()) -> nb.nbbase.NotebookNode:
     ("source", "outputs"),
     [
         ("import numpy as np\nfrom helpers import plots", []),
-        ("helpers.start()", [TABLE]),
         ("assert a == b\nassert c", []),
         ("axes = plt.subplots()[1]\naxes.plot(x)", [FIGURE]),
     ],
@@ -38,6 +37,14 @@ def test_code_that_teaches_stays_open(source):
 )
 def test_the_code_of_a_quiz_which_holds_its_answers_is_left_out(source):
     assert staged(source, TABLE).metadata.tags == ["remove-input"]
+
+
+@pytest.mark.parametrize(
+    "source", ["helpers.start()", 'if "google.colab" in sys.modules:\n    fetch()']
+)
+def test_what_only_gets_a_notebook_going_is_left_out(source):
+    cell = staged(source, TABLE, tags=["hide-input"])
+    assert cell.metadata.tags == ["remove-input"]
 
 
 def test_an_exercise_without_an_answer_sends_to_the_notebook():

@@ -36,14 +36,17 @@ def gives_answers_away(cell: NotebookNode) -> bool:
     return bool(_calls(cell) & {"widgets.quiz", "widgets.choice", "widgets.number"})
 
 
+def is_machinery(cell: NotebookNode) -> bool:
+    """Tell whether a cell only gets the notebook going, which a page does not need."""
+    return "google.colab" in cell.source or cell.source.strip() == "helpers.start()"
+
+
 def can_wait(cell: NotebookNode) -> bool:
-    """Tell whether a reader can do without a cell's code: set-up, checks, plotting."""
+    """Tell whether a reader can do without a cell's code: imports, checks, plotting."""
     body = _body(cell)
     if not body:
         return False
     if all(isinstance(n, ast.Import | ast.ImportFrom | ast.Assert) for n in body):
-        return True
-    if "helpers.start" in _calls(cell):
         return True
     shown = [kind for o in cell.get("outputs", []) for kind in o.get("data", {})]
     return any(kind.startswith("image/") for kind in shown)
@@ -60,8 +63,8 @@ def prepare(notebook: NotebookNode) -> None:
         if cell.cell_type != "code":
             continue
         tags = list(cell.metadata.get("tags", []))
-        if gives_answers_away(cell):
-            tags.append("remove-input")
+        if gives_answers_away(cell) or is_machinery(cell):
+            tags = [tag for tag in tags if tag != "hide-input"] + ["remove-input"]
         elif can_wait(cell) and "remove-input" not in tags:
             tags.append("hide-input")
         if is_open_exercise(cell):
