@@ -35,9 +35,10 @@ def accuracies() -> dict[str, tuple[float, float]]:
 
 def draw(path: Path = PLACE) -> None:
     """Write the figure: two dots a method, joined by a line, in lettering of 13 px."""
-    with matplotlib.rc_context(
-        {"svg.hashsalt": "course", "svg.fonttype": "none", "font.size": 13}
-    ):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever the course's own style has set
+        matplotlib.rcParams |= {"svg.hashsalt": "course", "svg.fonttype": "none"}
+        matplotlib.rcParams["font.size"] = 13
         figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
         for row, (official, folds) in enumerate(reversed(accuracies().values())):
             axes.plot([folds, official], [row, row], color="#999999", zorder=1)
