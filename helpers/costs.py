@@ -15,20 +15,32 @@ def layer_costs(model: keras.Model) -> pd.DataFrame:
 
     One row a layer in the model's order, index its name; columns parameters (without
     BatchNormalization's: frozen in this course), multiply_adds (of convolutions, as in
-    He et al. 2016), outputs (numbers it puts out; none for padding, which adds zeros).
+    He et al. 2016), outputs (numbers it puts out), kept (numbers that the way back
+    needs, counted as in chapter 4: the image, what enters a BatchNormalization, what
+    leaves a ReLU; a BatchNormalization that is frozen can do without the second).
     """
     rows = []
     for layer in model.layers:
         shape = layer.output.shape[1:]
-        outputs, weights = int(np.prod(shape)), 0
-        if isinstance(layer, keras.layers.ZeroPadding2D):
-            outputs = 0
+        outputs, weights, kept = int(np.prod(shape)), 0, 0
         if isinstance(layer, keras.layers.Conv2D):
             weights = int(np.prod(layer.kernel.shape))
+        elif isinstance(layer, keras.layers.InputLayer) or _is_relu(layer):
+            kept = outputs
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            kept = int(np.prod(layer.input.shape[1:]))
         # A kernel is applied once at every place of the output.
-        rows.append((layer.name, weights, weights * int(np.prod(shape[:2])), outputs))
-    columns = ["layer", "parameters", "multiply_adds", "outputs"]
+        work = weights * int(np.prod(shape[:2]))
+        rows.append((layer.name, weights, work, outputs, kept))
+    columns = ["layer", "parameters", "multiply_adds", "outputs", "kept"]
     return pd.DataFrame(rows, columns=columns).set_index("layer")
+
+
+def _is_relu(layer: keras.layers.Layer) -> bool:
+    """Tell whether a layer is a ReLU, which Keras also writes as an activation."""
+    return getattr(layer, "activation", None) is keras.activations.relu or isinstance(
+        layer, keras.layers.ReLU
+    )
 
 
 def freeze_costs(
@@ -37,10 +49,11 @@ def freeze_costs(
     """Return what training behind a boundary costs, for one image of this size.
 
     Keys: trainable (parameters), stored_megabytes (the boundary's output, kept once for
-    all epochs), training_megabytes (outputs that backpropagation needs, behind it),
-    gigaoperations (multiply-adds of `num_epochs` epochs on stored activations: once
-    through the frozen part, then three times a forward pass through the rest, since
-    backward costs about two), share (of the gigaoperations with nothing frozen).
+    all epochs), training_megabytes (what backpropagation needs of the layers behind
+    it, `kept` in `layer_costs`), billion_multiply_adds (of `num_epochs` epochs on
+    stored activations: once through the frozen part, then three times a forward pass
+    through the rest, since backward costs about two), share (of the multiply-adds with
+    nothing frozen).
     Outputs and work are scaled from the model's own image size, exactly for multiples
     of 32. Raises `CourseError` for a layer that is not there.
     """
@@ -58,8 +71,8 @@ def freeze_costs(
     return {
         "trainable": int(behind["parameters"].sum()),
         "stored_megabytes": larger * BYTES * costs.loc[boundary, "outputs"] / 1e6,
-        "training_megabytes": larger * BYTES * behind["outputs"].sum() / 1e6,
-        "gigaoperations": larger * work / 1e9,
+        "training_megabytes": larger * BYTES * behind["kept"].sum() / 1e6,
+        "billion_multiply_adds": larger * work / 1e9,
         "share": work / (3 * num_epochs * costs["multiply_adds"].sum()),
     }
 

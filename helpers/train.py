@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import audit, config, train_report
+from helpers import audit, config, serving, train_report
 from helpers.audit import folders, manifest
 from helpers.config import ROOT, CourseError
 from helpers.datasets import Dataset, load_dataset
@@ -346,13 +346,45 @@ def train_fold(
     )
     model = trained.portable()
     if not unwatched:
-        save_model(model, job.folder / "model.keras")
-        model = keras.saving.load_model(job.folder / "model.keras")
-    said = model.predict(job.data.images[held], batch_size=32, verbose=0)
+        path = job.folder / "model.keras"
+        save_model(model, path)
+        model = keras.saving.load_model(path)
+        said = serve(job, fold, model, path)
+    else:
+        said = model.predict(job.data.images[held], batch_size=32, verbose=0)
     table = pd.DataFrame(said, columns=list(job.data.class_names))
     table.insert(0, "filename", job.rows["file"].to_numpy()[held])
     table.insert(1, "fold", fold)
     return table, trained.history
+
+
+def serve(job: Job, fold: int, model, path: Path) -> np.ndarray:
+    """Write beside a model file what `helpers.predict` needs; return what it says.
+
+    Temperature, threshold and limit are set on the held-out part (chapters 10, 13), so
+    no number about them is a test of it. Returns probabilities [n, k] of that part.
+    """
+    held, kept = job.held_out(fold), job.rows["keep"].to_numpy(bool)
+    learned = job.learned(fold)
+    known = serving.describe(
+        model, job.data.images, job.data.labels, learned[kept[learned]]
+    )
+    network = serving.with_features(model)
+    said, features = network.predict(job.data.images[held], batch_size=32, verbose=0)
+    units = job.rows["unit"].to_numpy(int)[held]
+    decided, distances = serving.fit(
+        known, said, features, job.data.labels[held], units
+    )
+    about = {
+        "data": job.data.name,
+        "synthetic": job.data.synthetic,
+        "images": json.loads((job.folder / "about.json").read_text())["images"],
+        "plan_sha256": hashlib.sha256(job.plan.to_json().encode()).hexdigest(),
+        "class_names": list(job.data.class_names),
+        "pixels": job.plan.pixels,
+    }
+    serving.write(path, serving.Serving(about | decided, known, distances))
+    return said
 
 
 def save_model(model, path: Path) -> None:

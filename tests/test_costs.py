@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from helpers import costs
+from helpers import costs, densenet
 from helpers.config import CourseError
 
 
@@ -22,6 +22,7 @@ def model():
             keras.Input((8, 8, 3)),
             keras.layers.Conv2D(4, 3, padding="same", use_bias=False, name="one"),
             keras.layers.BatchNormalization(name="norm"),
+            keras.layers.ReLU(name="relu"),
             keras.layers.Conv2D(5, 1, strides=2, use_bias=False, name="two"),
         ]
     )
@@ -50,23 +51,33 @@ def test_random_filters_keep_a_third_on_grey_images():
 
 def test_a_layers_work_is_its_weights_at_every_place(model):
     found = costs.layer_costs(model)
-    assert found["parameters"].to_dict() == {"one": 108, "norm": 0, "two": 20}
-    assert found["multiply_adds"].to_dict() == {"one": 108 * 64, "norm": 0, "two": 320}
-    assert found["outputs"].to_dict() == {"one": 256, "norm": 256, "two": 80}
+    assert found["parameters"].tolist() == [108, 0, 0, 20]
+    assert found["multiply_adds"].tolist() == [108 * 64, 0, 0, 320]
+    assert found["outputs"].tolist() == [256, 256, 256, 80]
+
+
+def test_the_way_back_needs_what_enters_a_norm_and_what_leaves_a_relu(model):
+    assert costs.layer_costs(model)["kept"].tolist() == [0, 256, 256, 0]
+
+
+def test_densenet_keeps_what_chapter_4_counts_by_hand():
+    model = densenet.backbone("none", pixels=32)
+    assert 4 * costs.layer_costs(model)["kept"].sum() == 2_570_240
 
 
 def test_frozen_layers_work_once_and_the_rest_three_times_an_epoch(model):
     found = costs.freeze_costs(model, "norm", num_epochs=10, pixels=8)
     assert found["trainable"] == 20
-    assert found["gigaoperations"] == pytest.approx((108 * 64 + 30 * 320) / 1e9)
+    assert found["billion_multiply_adds"] == pytest.approx((108 * 64 + 30 * 320) / 1e9)
     assert found["share"] == pytest.approx((6912 + 9600) / (30 * (6912 + 320)))
     assert found["stored_megabytes"] == pytest.approx(4 * 256 / 1e6)
-    assert found["training_megabytes"] == pytest.approx(4 * 80 / 1e6)
+    assert found["training_megabytes"] == pytest.approx(4 * 256 / 1e6)
 
 
 def test_an_image_twice_as_wide_costs_four_times_as_much(model):
     small, large = (costs.freeze_costs(model, "one", 1, side) for side in (8, 16))
-    assert large["gigaoperations"] == pytest.approx(4 * small["gigaoperations"])
+    for key in ("billion_multiply_adds", "training_megabytes"):
+        assert large[key] == pytest.approx(4 * small[key])
     assert large["trainable"] == small["trainable"]
 
 

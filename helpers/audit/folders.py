@@ -42,7 +42,7 @@ def read(root: Path, pixels: int = PIXELS, seen: Walk | None = None) -> Dataset:
     def look(file: str):
         try:
             image, facts = folder.read_image(root / file, pixels)
-            coloured = _coloured(root / file) if facts["mode"] != "L" else 0.0
+            coloured = coloured_share(root / file) if facts["mode"] != "L" else 0.0
             return image, facts | {"coloured": coloured}
         except (folder.Unusable, OSError) as reason:
             return str(reason)
@@ -107,8 +107,8 @@ def read_as_one(files: Iterable[str]) -> list[str]:
     ]
 
 
-def _coloured(path: Path) -> float:
-    """Return the share of pixels that are not grey."""
+def coloured_share(path: Path) -> float:
+    """Return the share of an image file's pixels that are not grey, 0 to 1."""
     with Image.open(path, formats=FORMATS) as image:
         small = np.asarray(image.convert("RGB").resize((SMALL, SMALL)), int)
     return float((np.ptp(small, axis=2) > COLOUR).mean())

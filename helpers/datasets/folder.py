@@ -207,10 +207,7 @@ def read_image(path: Path, pixels: int) -> tuple[np.ndarray, dict]:
             # For a JPEG: decode the grey channel only, at the least sufficient scale.
             image.draft("L", (pixels, pixels))
             ImageOps.exif_transpose(image, in_place=True)
-            grey = _to_grey(image)
-            if grey.getextrema()[1] == 0:
-                raise Unusable("all its pixels are black, or transparent")
-            grey = grey.resize((pixels, pixels), Image.Resampling.BILINEAR)
+            grey = square(image, pixels)
     except UnidentifiedImageError:
         with path.open("rb") as file:
             start = file.read(160)
@@ -228,7 +225,18 @@ def read_image(path: Path, pixels: int) -> tuple[np.ndarray, dict]:
         if isinstance(error, OSError) and error.errno is not None:
             raise Unreadable(f"could not be read: {error.strerror}") from error
         raise Unusable(f"damaged: {error}") from error
-    return np.asarray(grey), properties
+    return grey, properties
+
+
+def square(image: Image.Image, pixels: int) -> np.ndarray:
+    """Return a decoded picture, grey, squeezed to uint8 [pixels, pixels].
+
+    Deep values are scaled as `read_image` says. Raises `Unusable` for an empty picture.
+    """
+    grey = _to_grey(image)
+    if grey.getextrema()[1] == 0:
+        raise Unusable("all its pixels are black, or transparent")
+    return np.asarray(grey.resize((pixels, pixels), Image.Resampling.BILINEAR))
 
 
 def class_of(folder: str) -> str | None:
