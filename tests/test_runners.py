@@ -41,7 +41,9 @@ NOTHING_REAL_IS_SCORED = {
     "feature-reuse-imagenet",
     "training-memory",
     "recipe-time",
-    "explain-leak-free",  # asks the networks of whole-leak-free, by their own keys
+    # Ask the networks of whole-leak-free, by their own keys:
+    "explain-leak-free",
+    "stress-candidates",
     "architectures",
     "backbone-curves",
     "phantom-difficulty",

@@ -15,6 +15,7 @@ from . import (
     recipe,
     recipe_time,
     seed_recipe,
+    stress,
     transfer,
     whole,
 )
@@ -39,6 +40,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         ablations,
         whole,
         explain,
+        stress,
     )
     for experiment in module.EXPERIMENTS
 }
