@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import serving
-from helpers.config import SEED, CourseError, command, whole_path
+from helpers.config import SEED, command, whole_path
 
 FORMATS = {
     "keras": "model.keras",
@@ -32,7 +32,7 @@ REPEATS = 5  # timings, of which the median is told
 EPILOG = """Formats: .keras (Keras itself), SavedModel (TensorFlow Serving), ONNX
 (onnxruntime), LiteRT (phones; once with weights of 8 bits). One that this environment
 cannot write is named with its message, and the others are written. Exit status: 0 all
-were written and answer alike (8-bit weights are not held to that), 1 not all, 2 an error.
+were written and answer alike (8-bit weights are not held to it), 1 not all, 2 an error.
 """
 
 Runner = Callable[[np.ndarray], np.ndarray]
@@ -103,7 +103,9 @@ def probes(model, num_images: int = BATCH) -> np.ndarray:
     noise = gaussian_filter(rng.standard_normal((num_images, side, side)), (0, 2, 2))
     noise /= noise.std(axis=(1, 2), keepdims=True)
     spread = rng.uniform(10, 70, (num_images, 1, 1))
-    return np.uint8(np.clip(rng.uniform(40, 160, spread.shape) + spread * noise, 0, 255))
+    return np.uint8(
+        np.clip(rng.uniform(40, 160, spread.shape) + spread * noise, 0, 255)
+    )
 
 
 def export(model, folder: Path) -> dict[str, tuple[Path, Runner | str]]:
