@@ -6,6 +6,7 @@ pictures. Chapter 13.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -61,6 +62,7 @@ class Exported:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return 0 (all alike), 1 (not all) or 2 (an error, told)."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its log hides our messages
     parser = argparse.ArgumentParser(
         "python -m helpers.export",
         description=__doc__,
@@ -115,12 +117,13 @@ def export(model, folder: Path) -> dict[str, tuple[Path, Runner | str]]:
     its path and what runs it, or the message of what went wrong.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found = {}
+    found, one = {}, probes(model, 1)
     for name, file in FORMATS.items():
         path = folder / file
         try:
             _write(name, model, path)
             found[name] = path, _RUNNERS[name](path)
+            found[name][1](one)  # some break only when they are asked
         except Exception as error:  # converters raise whatever their parts raise
             text = str(error).strip().splitlines() or [type(error).__name__]
             found[name] = path, f"{type(error).__name__}: {text[0][:200]}"
