@@ -45,6 +45,7 @@ NOTHING_REAL_IS_SCORED = {
     "explain-candidate",
     "explain-leak-free",
     "stress-candidates",
+    "ship-fold-0",
     "architectures",
     "backbone-curves",
     "phantom-difficulty",
