@@ -44,6 +44,7 @@ NOTHING_REAL_IS_SCORED = {
     # Ask the networks of whole-leak-free, by their own keys:
     "explain-leak-free",
     "stress-candidates",
+    "ship-fold-0",
     "architectures",
     "backbone-curves",
     "phantom-difficulty",

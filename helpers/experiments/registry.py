@@ -15,6 +15,7 @@ from . import (
     recipe,
     recipe_time,
     seed_recipe,
+    ship,
     stress,
     transfer,
     whole,
@@ -40,6 +41,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         ablations,
         whole,
         explain,
+        ship,
         stress,
     )
     for experiment in module.EXPERIMENTS
