@@ -206,6 +206,7 @@ def transfer_runner(name, spy, small, monkeypatch):
         monkeypatch.setattr(module, "views", lambda *_: dict(seen))
         monkeypatch.setattr(module, "weights_of", lambda name: ("none", name))
     monkeypatch.setattr(inside, "thumbnails", lambda images, side: numbers[..., None])
+    monkeypatch.setattr(inside, "halvings", lambda _: dict.fromkeys("abc", numbers))
 
     class Search:
         def __init__(self, *_, **__):
