@@ -12,6 +12,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ Exit status: 0 every file was read; 1 some were not; 2 nothing was asked."""
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return 0 (all read), 1 (some not) or 2 (an error, told)."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its log hides our messages
     parser = argparse.ArgumentParser(
         "python -m helpers.predict",
         description=__doc__,

@@ -279,14 +279,20 @@ def load(model_path: Path) -> Serving:
 def network(model_path: Path):
     """Load the network of a model file; returns images to (probabilities, features).
 
-    Raises `CourseError` for a file that Keras cannot read.
+    Raises `CourseError` for a file that Keras cannot read, or of another network.
     """
+    try:
+        return with_features(read_keras(model_path))
+    except CourseError as error:
+        raise CourseError(f"{model_path}: {error}") from None
+
+
+def read_keras(model_path: Path):
+    """Load a Keras model file; `CourseError` for one that Keras cannot read."""
     import keras
 
     try:
-        return with_features(keras.saving.load_model(model_path, compile=False))
-    except CourseError as error:
-        raise CourseError(f"{model_path}: {error}") from None
+        return keras.saving.load_model(model_path, compile=False)
     except Exception as error:  # Keras raises many things on files that are not its own
         raise CourseError(
             f"{model_path} cannot be read by Keras: {str(error).splitlines()[0][:160]}"

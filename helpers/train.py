@@ -2,8 +2,9 @@
 
 Copies and patients are looked for first, and the images are dealt to five parts that
 share none. One part is held out; a network learns from the others as a plan says. What
-comes out is a folder: the model file, the plan, the history, and a report on the part
-that was held out. Chapter 7 walks through it. Source of the splitting: chapter 2.
+comes out is a folder: the model file with what must travel with it, the plan, the
+history, a report on the part that was held out, a model card and a data sheet. Chapter
+7 walks through it, chapter 13 through what follows. Source of the splitting: chapter 2.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import audit, config, serving, train_report
+from helpers import audit, cards, config, serving, train_report
 from helpers.audit import folders, manifest
 from helpers.config import ROOT, CourseError
 from helpers.datasets import Dataset, load_dataset
@@ -157,8 +158,9 @@ def run(options: argparse.Namespace, build: Callable | None = None) -> None:
     )
     history = [history for _, history in found]
     write(job.folder / "history.json", json.dumps(history, indent=1) + "\n")
-    for file, text in train_report.make(job.folder).items():
-        write(job.folder / file, text)
+    for maker in (train_report, cards):  # the cards quote the report
+        for file, text in maker.make(job.folder).items():
+            write(job.folder / file, text)
     print(train_report.in_short(job.folder))
 
 

@@ -1,48 +1,24 @@
 """The built book in a real browser with the network cut, over http and from files.
 
 Every page is opened once a scheme; what it asks for, prints and shows is recorded, and
-the tests below look at that. Chromium comes from the system: CHROMIUM names another.
+the tests below look at that.
 """
 
-import functools
-import http.server
 import json
-import os
 import re
-import shutil
-import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
-import yaml
-from playwright.sync_api import Page, sync_playwright
+from browsing import HTML, MARKS, PAGES
+from playwright.sync_api import Page
 
 from helpers.config import ROOT
 
-HTML = ROOT / "_build" / "html"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, NAMES)), MAC if Path(MAC).exists() else None
-)
 WIDTHS = (390, 1440)
 SCHEMES = ("http", "file")
 MODES = ("light", "dark")
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: set CHROMIUM"),
-]
-
-
-def page_names() -> list[str]:
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    parts = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
-    return [toc["root"], *parts]
-
-
-PAGES = page_names()
+pytestmark = MARKS
 every_page = pytest.mark.parametrize("name", PAGES)
 
 
@@ -55,64 +31,10 @@ class Seen:
     missing: list[str] = field(default_factory=list)
     raw_formulas: list[str] = field(default_factory=list)
     num_formulas: int = 0
-    num_svg: int = 0
+    num_drawn: int = 0
     widgets_waiting: int = 0
     overflow: dict[int, list[str]] = field(default_factory=dict)
     colours: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        """Say nothing: the tests report what went wrong."""
-
-
-@pytest.fixture(scope="module")
-def addresses():
-    """Where the book lies: one address a scheme."""
-    assert (HTML / "index.html").exists(), "no built book; run make book first"
-    handler = functools.partial(Quiet, directory=str(HTML))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    port = server.server_address[1]
-    yield {"http": f"http://127.0.0.1:{port}", "file": HTML.as_uri()}
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """One Chromium for all tests; what it resolves leads nowhere."""
-    arguments = [
-        "--no-sandbox",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    ]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*arguments, "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def context(browser, addresses):
-    """A window whose requests to anywhere but the book are cut off and noted."""
-    window = browser.new_context(viewport={"width": 1440, "height": 900})
-    window.set_default_timeout(60_000)
-    inside = (*addresses.values(), "data:", "blob:", "about:")
-    window.outside = []
-
-    def watch(route):
-        if route.request.url.startswith(inside):
-            route.continue_()
-        else:
-            window.outside.append(route.request.url)
-            route.abort()
-
-    window.route("**/*", watch)
-    yield window
-    window.close()
 
 
 def opened(context, url: str) -> tuple[Page, Seen]:
@@ -125,17 +47,11 @@ def opened(context, url: str) -> tuple[Page, Seen]:
     page.on("requestfailed", lambda request: seen.missing.append(request.url))
     page.on("response", lambda r: r.status >= 400 and seen.missing.append(r.url))
     page.goto(url, wait_until="load")
-    page.wait_for_function(
-        "() => !document.querySelector('.math')"
-        " || (window.MathJax && MathJax.startup && MathJax.startup.promise)"
-    )
-    page.evaluate("() => window.MathJax?.startup?.promise")
     waiting = "script[type='application/vnd.jupyter.widget-view+json']"
     if page.locator(waiting).count():
         page.wait_for_selector(".jupyter-widgets", state="attached")
     if page.locator("script", has_text="show_questions").count():
         page.wait_for_selector(".Quiz", state="attached")
-        page.wait_for_timeout(600)  # jupyterquiz asks for MathJax after half a second
     seen.outside = list(context.outside)
     return page, seen
 
@@ -188,7 +104,7 @@ def visits(context, addresses):
             return remembered[scheme, name]
         page, seen = opened(context, f"{addresses[scheme]}/{name}.html")
         seen.num_formulas = page.locator(".math").count()
-        seen.num_svg = page.locator(".math mjx-container > svg").count()
+        seen.num_drawn = page.locator(".math > math").count()
         seen.raw_formulas = page.evaluate(
             "() => [...document.querySelectorAll('.math')].map(e => e.textContent)"
             r".filter(t => /\\[(\[]|\$\$/.test(t))"
@@ -234,7 +150,7 @@ def test_a_request_to_elsewhere_would_be_seen(context, addresses):
 def test_formulas_are_drawn(visits, scheme, name):
     seen = visits(scheme, name)
     assert seen.raw_formulas == []
-    assert seen.num_svg == seen.num_formulas
+    assert seen.num_drawn == seen.num_formulas
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from tools import dependencies, offline_assets, reading
+from tools import dependencies, finish, offline_assets, reading
 from tools.dependencies import ROOT, digest
 from tools.execute import Executed, ExecutionError, execute_all, plain, write
 
@@ -32,7 +32,10 @@ TIMINGS = BUILD / "timings.json"
 TIMINGS_MARK = "<!-- timings -->"
 
 # Files that decide how pages look, besides the pages themselves.
-FORM = ("_config.yml", "_toc.yml", "requirements.lock", "tools/book.py")
+FORM = (
+    *("_config.yml", "_toc.yml", "requirements.lock"),
+    *("tools/book.py", "tools/finish.py", "tools/reading.py"),
+)
 SHOWN = re.compile(r"WARNING|ERROR|Error|Traceback|warning:|CRITICAL")
 
 
@@ -206,36 +209,6 @@ def sphinx(source: Path) -> Path:
     return html
 
 
-# Two things of the theme that only make errors in a console: fonts fetched ahead in a
-# way that pages opened from files may not, and thebe, which this book does not use.
-NOT_WANTED = re.compile(
-    r'<link rel="preload" as="font"[^>]*>\s*'
-    r"|<script[^>]*sphinx-thebe[^>]*></script>\s*"
-    r"|<link[^>]*sphinx-thebe[^>]*>\s*"
-    r"|<script>const THEBE_JS_URL.*?</script>\s*"
-    r'|<script type="text/x-thebe-config">.*?</script>\s*'
-    r"|<script>kernelName = .*?</script>\s*",
-    re.DOTALL,
-)
-
-
-# Solutions are looked up, not read in a row: no page leads on to them, nor they on.
-NEXT = re.compile(r'<a class="right-next".*?</a>', re.DOTALL)
-AROUND = re.compile(r'<div class="prev-next-area">.*?</div>\s*(?=</footer>)', re.DOTALL)
-
-
-def clean(html: Path) -> None:
-    """Take out of every page what is not wanted there."""
-    for page in html.rglob("*.html"):
-        text = NOT_WANTED.sub("", page.read_text())
-        onwards = NEXT.search(text)
-        if page.parent.name == "solutions":
-            text = AROUND.sub("", text)
-        elif onwards and "solutions/" in onwards[0]:
-            text = NEXT.sub("", text)
-        page.write_text(text)
-
-
 def last_record() -> dict:
     """Return what the last complete build wrote about itself, or nothing."""
     return json.loads(RECORD.read_text()) if RECORD.exists() else {}
@@ -258,7 +231,7 @@ def build() -> bool:
         return False
     print("  making the pages", flush=True)
     html = sphinx(SOURCE)
-    clean(html)
+    finish.finish(html, [page.name for page in all_pages], config()["html"]["baseurl"])
     old = BUILD / "old"
     shutil.rmtree(old, ignore_errors=True)
     RECORD.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Fetches what the book's pages need, so that they ask nothing of the network.
 
-MathJax, require.js and the widget manager come as tarballs from the npm registry,
+require.js and the widget manager come as tarballs from the npm registry,
 pinned by the sha512 that the registry publishes. They are fetched instead of committed:
 nobody's code is copied into the course, and their licences stay beside them.
 `python -m tools.offline_assets` (no node needed) fills assets_extra/_offline.
@@ -41,13 +41,6 @@ class Package:
 
 
 PACKAGES = (
-    Package(
-        "mathjax",
-        "3.2.2",
-        "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1v"
-        "O+geW0OhGw==",
-        ("es5/tex-svg-full.js", "LICENSE"),
-    ),
     Package(
         "requirejs",
         "2.3.7",

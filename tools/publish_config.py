@@ -49,6 +49,9 @@ def write(repository: str, branch: str, root: Path = ROOT) -> None:
     branch = branch if published else "main"
     config, citation = root / "_config.yml", root / "CITATION.cff"
     replace_line(config, "  url:", f'  url: "{url}"')
+    owner, _, name = repository.partition("/")
+    pages = f"https://{owner.lower()}.github.io/{name}/" if published else ""
+    replace_line(config, "  baseurl:", f'  baseurl: "{pages}"')
     replace_line(config, "  branch:", f"  branch: {branch}")
     replace_line(config, "  binderhub_url:", f'  binderhub_url: "{binder}"')
     replace_line(config, "  colab_url:", f'  colab_url: "{colab}"')

@@ -9,6 +9,7 @@ import ast
 from nbformat import NotebookNode
 
 NOT_YET = "Not yet: "
+HEAVIEST_DRAWING = 300_000  # characters; a cloud of points is lighter as dots
 IN_THE_NOTEBOOK = (
     "This one is solved in the notebook: download it at the top of the page, or read "
     "the solution.\n"
@@ -57,11 +58,22 @@ def is_open_exercise(cell: NotebookNode) -> bool:
     return any(o.get("text", "").startswith(NOT_YET) for o in cell.get("outputs", []))
 
 
+def choose_form(output: NotebookNode) -> None:
+    """Keep one form of a figure: lines where it is drawn, dots for pixels."""
+    drawn = output.get("data", {}).get("image/svg+xml")
+    if drawn is None or "image/png" not in output.data:
+        return
+    is_drawing = "<image" not in drawn and len(drawn) <= HEAVIEST_DRAWING
+    del output.data["image/png" if is_drawing else "image/svg+xml"]
+
+
 def prepare(notebook: NotebookNode) -> None:
     """Fold or leave out the code that a reader can do without, in place."""
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
+        for output in cell.outputs:
+            choose_form(output)
         tags = list(cell.metadata.get("tags", []))
         if gives_answers_away(cell) or is_machinery(cell):
             tags = [tag for tag in tags if tag != "hide-input"] + ["remove-input"]

@@ -13,4 +13,5 @@ from .chapter07 import *  # noqa: F403
 from .chapter08 import *  # noqa: F403
 from .chapter09 import *  # noqa: F403
 from .chapter10 import *  # noqa: F403
+from .chapter12 import *  # noqa: F403
 from .chapter14 import *  # noqa: F403

@@ -15,6 +15,8 @@ from . import (
     recipe,
     recipe_time,
     seed_recipe,
+    ship,
+    stress,
     transfer,
     whole,
 )
@@ -39,6 +41,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         ablations,
         whole,
         explain,
+        ship,
+        stress,
     )
     for experiment in module.EXPERIMENTS
 }

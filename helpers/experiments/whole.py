@@ -156,7 +156,7 @@ CANDIDATES: dict[str, tuple[Plan, str]] = {
         "layer and its frozen first layers are left out, and the last epoch counts",
     ),
 }
-# Two plans were taken off the list on 2026-12-01, when the first two candidates had been
+# Two plans were taken off the list on 2026-12-01, when the first two above had been
 # scored and none of the others: choosing may cost some four hours, and the five above
 # fill them on two cores. Each of these two costs twice the pilot.
 NOT_TRIED = {
