@@ -8,6 +8,7 @@ from datetime import datetime
 
 import nbformat
 import pytest
+from test_prose_numbers import results_in
 
 from helpers import checks
 from helpers.config import ROOT
@@ -147,6 +148,14 @@ def test_what_is_cut_first_is_in_the_plan_and_gains_what_it_takes():
     assert len(cuts) >= 4
     for step, gains in cuts:
         assert int(gains) <= takes[step], step
+
+
+def test_no_chapter_tells_a_result_before_its_first_cell():
+    for path in sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                break
+            assert not results_in(cell.source), path.name
 
 
 # --- the key --------------------------------------------------------------------------

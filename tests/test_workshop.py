@@ -158,11 +158,12 @@ def test_nothing_a_learner_reads_tells_a_result_before_it_is_computed(run, zippe
     for cell in run.cells:
         if cell.cell_type == "code" and "solves" not in cell.metadata:
             step = cell.metadata["step"]
-            told = [
+            told = "\n".join(
                 c.source
                 for c in given.cells
                 if c.metadata["step"] <= step and c.cell_type == "markdown"
-            ]
+            )
+            told = re.sub(r"Exercise \d+\.\d", "", told)
             results = {n for n in number.findall(as_text(cell)) if len(n) > 2}
-            spoiled = results & set(number.findall("\n".join(told)))
+            spoiled = results & set(number.findall(told))
             assert not spoiled, (cell.source, spoiled)
