@@ -42,6 +42,7 @@ NOTHING_REAL_IS_SCORED = {
     "training-memory",
     "recipe-time",
     # Ask the networks of whole-leak-free, by their own keys:
+    "explain-candidate",
     "explain-leak-free",
     "stress-candidates",
     "ship-fold-0",
