@@ -14,4 +14,5 @@ from .chapter08 import *  # noqa: F403
 from .chapter09 import *  # noqa: F403
 from .chapter10 import *  # noqa: F403
 from .chapter12 import *  # noqa: F403
+from .chapter13 import *  # noqa: F403
 from .chapter14 import *  # noqa: F403
