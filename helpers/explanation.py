@@ -148,7 +148,7 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Tell for each map whether its highest point lies on the lesion, Boolean [n].
 
     `maps`, `masks` (0/1): [n, height, width]. A map that is flat points nowhere: False.
-    Zhang et al. 2018.
+    Zhang et al. 2016.
     """
     flat = maps.reshape(len(maps), -1)
     on = np.take_along_axis(

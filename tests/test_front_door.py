@@ -456,6 +456,8 @@ def test_what_is_required_is_used_where_its_reason_says():
         "pydata-sphinx-theme": "bd-article",
         "sphinx-book-theme": "article-header-buttons",
         "ipykernel": "kernel_name",
+        "axe-playwright-python": "axe_playwright_python",
+        "ai-edge-litert": "ai_edge_litert",
     }
     ours = [
         path
@@ -463,7 +465,7 @@ def test_what_is_required_is_used_where_its_reason_says():
         for path in ROOT.glob(pattern)
         if path != Path(__file__)
     ]
-    ours += [*ROOT.glob("chapters/_static/*"), ROOT / "pyproject.toml"]
+    ours += [*ROOT.glob("chapters/_static/*.[cj]s*"), ROOT / "pyproject.toml"]
     text = "\n".join(path.read_text() for path in ours)
     unused = [name for name in names if imported_as.get(name, name) not in text]
     assert not unused

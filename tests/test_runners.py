@@ -42,6 +42,7 @@ NOTHING_REAL_IS_SCORED = {
     "training-memory",
     "recipe-time",
     # Ask the networks of whole-leak-free, by their own keys:
+    "explain-candidate",
     "explain-leak-free",
     "stress-candidates",
     "ship-fold-0",
@@ -205,6 +206,7 @@ def transfer_runner(name, spy, small, monkeypatch):
         monkeypatch.setattr(module, "views", lambda *_: dict(seen))
         monkeypatch.setattr(module, "weights_of", lambda name: ("none", name))
     monkeypatch.setattr(inside, "thumbnails", lambda images, side: numbers[..., None])
+    monkeypatch.setattr(inside, "halvings", lambda _: dict.fromkeys("abc", numbers))
 
     class Search:
         def __init__(self, *_, **__):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bs4 import BeautifulSoup
 from latex2mathml.converter import convert
 
 from tools.execute import DOTS_AN_INCH
@@ -199,6 +200,48 @@ def own_scan(text: str, page: Page) -> str:
     return re.sub(r"(<article.*?</h1>)", rf"\1\n{line}", text, count=1, flags=re.DOTALL)
 
 
+LINK = re.compile(
+    r'<p><a class="reference internal" href="solutions/[^"]*\.html">'
+    r"<span[^>]*>Solution</span></a></p>"
+)
+
+
+def _worked(page: Page) -> dict[str, str]:
+    """Return the worked solutions of a chapter as HTML, by the exercise's anchor."""
+    path = page.site.folder / "solutions" / f"{page.name}.html"
+    if not path.is_file():
+        return {}
+    soup = BeautifulSoup(path.read_text(), "html.parser")
+    found = {}
+    for section in soup.find_all("section", id=re.compile(r"^exercise-\d")):
+        number = re.match(r"exercise-\d+-\d+", section["id"])[0]
+        section.find(re.compile(r"h\d")).decompose()
+        for tag in section.find_all(id=True):
+            del tag["id"]
+        for tag in section.find_all(href=re.compile("^#")):
+            tag["href"] = f"solutions/{page.name}.html{tag['href']}"
+        inside = section.decode_contents()
+        found[number] = re.sub(r'(href|src)="\.\./', r'\1="', inside)
+    return found
+
+
+def solutions(text: str, page: Page) -> str:
+    """Put each worked solution into a fold below its exercise, in place of a link."""
+    if not LINK.search(text):
+        return text
+    worked = _worked(page)
+
+    def fold(found: re.Match) -> str:
+        number = re.findall(r'id="(exercise-\d+-\d+)', text[: found.start()])[-1]
+        if number not in worked:
+            return found[0]
+        label = number.removeprefix("exercise-").replace("-", ".")
+        summary = f"<summary>Solution to exercise {label}</summary>"
+        return f'<details class="solution">{summary}{worked[number]}</details>'
+
+    return LINK.sub(fold, text)
+
+
 RULES: tuple[Rule, ...] = (
     unwanted,
     formulas,
@@ -207,6 +250,7 @@ RULES: tuple[Rule, ...] = (
     figures,
     head,
     own_scan,
+    solutions,
 )
 
 
@@ -261,7 +305,8 @@ def finish(folder: Path, names: list[str], url: str = "") -> None:
     in a slash; without one there is no sitemap and no page for what is not found.
     """
     site = Site(folder, url)
-    for path in folder.rglob("*.html"):
+    # Solutions first: chapters take them in as they are then.
+    for path in sorted(folder.rglob("*.html"), key=lambda p: p.parent == folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         text = path.read_text()
         for rule in RULES if name in names else (unwanted,):

@@ -6,7 +6,10 @@ book folds them (`hide-input`) or leaves their code out (`remove-input`).
 
 import ast
 
+import nbformat.v4
 from nbformat import NotebookNode
+
+from tools import answers
 
 NOT_YET = "Not yet: "
 HEAVIEST_DRAWING = 300_000  # characters; a cloud of points is lighter as dots
@@ -58,6 +61,12 @@ def is_open_exercise(cell: NotebookNode) -> bool:
     return any(o.get("text", "").startswith(NOT_YET) for o in cell.get("outputs", []))
 
 
+def exercise_of(cell: NotebookNode) -> str | None:
+    """Return the name of the check that a cell calls, if a page can take its answer."""
+    names = [call.removeprefix("checks.") for call in _calls(cell)]
+    return next((name for name in names if name in answers.all_forms()), None)
+
+
 def choose_form(output: NotebookNode) -> None:
     """Keep one form of a figure: lines where it is drawn, dots for pixels."""
     drawn = output.get("data", {}).get("image/svg+xml")
@@ -79,7 +88,11 @@ def prepare(notebook: NotebookNode) -> None:
             tags = [tag for tag in tags if tag != "hide-input"] + ["remove-input"]
         elif can_wait(cell) and "remove-input" not in tags:
             tags.append("hide-input")
-        if is_open_exercise(cell):
+        if is_open_exercise(cell) and (name := exercise_of(cell)):
+            form = {"text/html": answers.form_html(name)}
+            cell.outputs = [nbformat.v4.new_output("display_data", form)]
+            tags.append("hide-input")
+        elif is_open_exercise(cell):
             for output in cell.outputs:
                 if output.get("text", "").startswith(NOT_YET):
                     output["text"] = IN_THE_NOTEBOOK

@@ -1,5 +1,7 @@
 """Checks for chapter 2, Audit the data."""
 
+from functools import cache
+
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -81,6 +83,7 @@ def ch2_mirror(answer) -> str:
     return "four states, and the best of them counts. A mirror hides nothing from it."
 
 
+@cache
 def _known_pairs() -> tuple[np.ndarray, np.ndarray]:
     """Return the similarities of recorded pairs of one slice, and of two slices."""
     arrays = recorded.load("twin-pairs").arrays

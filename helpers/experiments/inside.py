@@ -20,7 +20,9 @@ from .slices import (
     LAYERS,
     SCORED,
     VALIDATED,
+    Slices,
     load_slices,
+    pooled_at,
     views,
     weights_of,
 )
@@ -28,6 +30,9 @@ from .transfer import answered, decided_by, record, write_plan
 
 THUMBNAIL = "8 x 8 thumbnail"
 SAMPLES = {"real": 60, "synthetic": 40}  # images a class that ImageNet is asked about
+# What enters the last transition, whose convolution makes half as many maps of it.
+BEFORE_TRANSITION, TRANSITION = "pool4_relu", "pool4_pool"
+HALVINGS = tuple(f"halved at random, {number}" for number in range(1, 5))
 TOP_WEIGHTS = "densenet121_imagenet_top.weights.h5"
 TOP_NAMES = "imagenet_class_names.json"
 
@@ -56,10 +61,11 @@ def run_layers(experiment: Experiment, look_again: bool) -> None:
     looks = next_look(experiment.name, look_again)
     started = time.perf_counter()
     slices = load_slices()
-    backbone = experiment.name.rpartition("-")[2]
-    seen = views(slices, backbone)
-    small = thumbnails(slices.images, 8)
-    seen[THUMBNAIL] = small.reshape(len(small), -1)
+    if experiment.name == "transition-control":
+        backbone, seen = "imagenet", halvings(slices)
+    else:
+        backbone = experiment.name.rpartition("-")[2]
+        seen = by_layer(slices, backbone)
     fitted, scored = slices.of_folds((*FITTED, *VALIDATED)), slices.of_folds(SCORED)
 
     def probabilities(layer: str) -> np.ndarray:
@@ -76,7 +82,7 @@ def run_layers(experiment: Experiment, look_again: bool) -> None:
         print(f"{layer}: {search.best_params_}, {seconds:.0f} s", flush=True)
         return search.predict_proba(seen[layer][scored])
 
-    layers, found = (THUMBNAIL, *LAYERS), []
+    layers, found = tuple(seen), []
     for layer in layers:
         decided = {"plan_sha256": plan_sha256, "look": looks, "layer": layer}
         key = decided_by(experiment, slices, fitted, backbone, **decided)
@@ -99,6 +105,32 @@ def run_layers(experiment: Experiment, look_again: bool) -> None:
         conditions=layers,
         probabilities=np.array([p.arrays["answers"] for p in found])[None, :, None],
     )
+
+
+def by_layer(slices: Slices, backbone: str) -> dict[str, np.ndarray]:
+    """Return a thumbnail and the pooled output of every layer, each [n, channels]."""
+    small, seen = thumbnails(slices.images, 8), views(slices, backbone)
+    return {
+        THUMBNAIL: small.reshape(len(small), -1),
+        **{layer: seen[layer] for layer in LAYERS},
+    }
+
+
+def halvings(slices: Slices) -> dict[str, np.ndarray]:
+    """Return what the last transition gets, what it makes of it, and what chance makes.
+
+    The transition's convolution is linear, and so is the mean over the image: to mix
+    the means at random into half as many is to replace the learned weights by drawn
+    ones. Each [n, channels].
+    """
+    before = pooled_at(slices, "imagenet", BEFORE_TRANSITION)
+    shape = before.shape[1], before.shape[1] // 2
+    seen = {BEFORE_TRANSITION: before}
+    seen[TRANSITION] = views(slices, "imagenet")[TRANSITION]
+    for number, name in enumerate(HALVINGS):
+        drawn = np.random.default_rng((SEED, number)).standard_normal(shape)
+        seen[name] = (before @ drawn / np.sqrt(shape[0])).astype(np.float32)
+    return seen
 
 
 # --- ImageNet's opinion ---------------------------------------------------------------
@@ -258,6 +290,15 @@ EXPERIMENTS = (
             choose=choose_layers,
         )
         for backbone in BACKBONES
+    ),
+    Experiment(
+        "transition-control",
+        "As layer-probe-imagenet, around the last transition: the 1,024 maps that "
+        "enter it, the 512 that its learned convolution makes of them, and four times "
+        "512 that a convolution with drawn weights makes of the same maps. Made after "
+        "layer-probe-imagenet had scored the same patients, to control what it found.",
+        run=run_layers,
+        choose=choose_layers,
     ),
     Experiment(
         "imagenet-opinion",

@@ -147,6 +147,28 @@ def maps_at(slices: Slices, backbone: str, boundary: str) -> np.ndarray:
     return np.load(path)
 
 
+def pooled_at(slices: Slices, backbone: str, layer: str) -> np.ndarray:
+    """Return the mean over the image of one layer's output, computed once.
+
+    float32 [n, channels].
+    """
+    path = _place(slices, f"{backbone}-{layer}-mean", "npy", backbone)
+    if not path.exists():
+        import keras
+
+        from helpers import batches, densenet
+
+        model = densenet.backbone(weights_of(backbone)[0], pixels=PIXELS)
+        grey = keras.Input((PIXELS, PIXELS), dtype="uint8")
+        mean = keras.layers.GlobalAveragePooling2D()(model.get_layer(layer).output)
+        inner = keras.Model(model.input, mean)
+        seen = keras.Model(grey, inner(batches.preprocess(grey), training=False))
+        found = seen.predict(slices.images, batch_size=36, verbose=0)
+        with whole_file(path) as file:
+            np.save(file, found)
+    return np.load(path)
+
+
 def _place(slices: Slices, name: str, suffix: str, backbone: str = "") -> Path:
     """Return where views are kept; the name follows from images and weights."""
     source, weights_name = weights_of(backbone or name)
