@@ -458,6 +458,8 @@ def test_what_is_required_is_used_where_its_reason_says():
         "ipykernel": "kernel_name",
         "axe-playwright-python": "axe_playwright_python",
         "ai-edge-litert": "ai_edge_litert",
+        "markdown-it-py": "markdown_it",
+        "sphinx-revealjs": "sphinx_revealjs",
     }
     ours = [
         path
