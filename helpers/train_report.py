@@ -228,8 +228,10 @@ def page(held: Held, found: dict, history: list[dict]) -> str:
     if held.about["folds"] == 1:
         code = PREDICT.format(pixels=held.plan["pixels"], names=names)
         parts += [
-            "<h2>Predict one file</h2><p>With Keras alone, without the course. The "
-            "answer is the most similar class of these images, and nothing more.</p>",
+            "<h2>Predict one file</h2><p>With the course, which also refuses what it "
+            "was not made for: python -m helpers.predict FILES --model model.keras. "
+            "With Keras alone, as below. Either way the answer is the most similar "
+            "class of these images, and nothing more.</p>",
             f"<pre>{html.escape(code)}</pre>",
         ]
     plan = html.escape(json.dumps(held.plan, indent=1))

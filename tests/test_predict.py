@@ -261,6 +261,12 @@ def swap_model(folder):
     path.write_bytes(path.read_bytes() + b"another")
 
 
+def widen_scope(folder):
+    with np.load(folder / "model.npz") as file:
+        arrays = dict(file)
+    np.savez(folder / "model.npz", **arrays | {"precision": 0 * arrays["precision"]})
+
+
 def lose_json(folder):
     (folder / "model.json").unlink()
 
@@ -281,6 +287,7 @@ def not_keras(folder):
     [
         (cut_model, r"is cut off: it has [\d,]+ of [\d,]+ bytes"),
         (swap_model, "is not the network that model.json describes"),
+        (widen_scope, "is not the network that model.json describes"),
         (lose_json, "no file .*model.json. A model is three files"),
         (break_json, "is damaged"),
         (not_keras, "cannot be read by Keras"),

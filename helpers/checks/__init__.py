@@ -15,4 +15,5 @@ from .chapter09 import *  # noqa: F403
 from .chapter10 import *  # noqa: F403
 from .chapter11 import *  # noqa: F403
 from .chapter12 import *  # noqa: F403
+from .chapter13 import *  # noqa: F403
 from .chapter14 import *  # noqa: F403
