@@ -107,7 +107,7 @@ def test_the_readings_of_the_recorded_curves_pass(capsys):
     def scored(name, arm):
         arrays = recorded.load(name).arrays
         row = (arrays["arms"] == arm).argmax(), (arrays["conditions"] == "15").argmax()
-        return arrays["scored"][row][0].astype(float)
+        return arrays["scored"][row].astype(float)
 
     frozen = scored("transfer-frozen-imagenet", "frozen")
     tuned = scored("transfer-tuned-imagenet", "fine-tuned")
