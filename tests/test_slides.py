@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from browsing import MARKS, browser  # noqa: F401  (a fixture)
 
 from helpers.config import ROOT
@@ -122,6 +123,8 @@ def test_every_slide_shows_and_fits_without_a_network(made, page, short, name):
     assert notes.count() == len(chosen)
     assert not [url for url in page.asked if not url.startswith(("file:", "data:"))]
     assert page.wrong == []
+    found = Axe().run(page).response["violations"]
+    assert not [v["id"] for v in found if v["impact"] in ("serious", "critical")]
 
 
 @MARKS[0]

@@ -2,6 +2,9 @@
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
 import time
 import zipfile
 
@@ -109,6 +112,33 @@ def test_the_zip_holds_the_workshop_and_nothing_else(zipped):
     assert in_chapters == {"chapters/workshop.ipynb"}
     assert {name for name in names if name.startswith("data/")} == set(PLAN["data"])
     assert not [n for n in names if n.startswith(("tests/", "helpers/experiments/"))]
+
+
+def test_the_zip_says_that_the_book_is_elsewhere(zipped):
+    command = [sys.executable, "-m", "tools.book"]
+    run = subprocess.run(command, cwd=zipped, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "This copy holds the workshop only: make lab opens it." in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_in_colab_one_notebook_and_one_upload_are_enough(tmp_path):
+    zipped = pack.workshop(ROOT)
+    assert {path.name for path in zipped.parent.iterdir()} == {
+        "START_HERE.md",
+        "course.zip",
+        "workshop.ipynb",
+    }
+    shutil.copy(zipped, tmp_path)  # all that is uploaded beside the notebook
+    notebook = nbformat.read(zipped.with_name("workshop.ipynb"), as_version=4)
+    pretend = "import sys, types; sys.modules['google.colab'] = types.ModuleType('c')\n"
+    start = [cell.source for cell in notebook.cells if cell.cell_type == "code"][:1]
+    after = "from helpers import recorded; print(recorded.__file__)"
+    sources = (pretend, *start, after)
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    wanted = tmp_path / "course" / "helpers" / "recorded.py"
+    assert notebook.cells[2].outputs[0]["text"].strip() == str(wanted)
 
 
 def test_every_step_runs_and_shows_what_the_chapters_promise(run, zipped):

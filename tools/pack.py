@@ -24,6 +24,7 @@ NOT_FOR_LEARNERS = ("tests/", ".ci/", "kit/")
 # The workshop's notebook takes the chapters' place, and its plan names the data.
 NOT_IN_A_WORKSHOP = (*NOT_FOR_LEARNERS, "chapters/", "data/", "docs/", "assets_extra/")
 NOT_IN_A_WORKSHOP += ("helpers/experiments/", "tools/pretrain/", "_config", "_toc")
+NOT_IN_A_WORKSHOP += ("README.md", "CONTRIBUTING.md")  # START_HERE.md is there instead
 START_HERE = "kit/start_here.md"
 
 

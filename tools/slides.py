@@ -158,27 +158,29 @@ def deck(chosen: list[Slide], folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def pictures(number: str) -> str:
-    """Return the figures of an exercise as HTML that needs no other file."""
-    name, tags = chapter_of(number), []
+def on_paper(number: str) -> str:
+    """Return an exercise as HTML: its words, figures and tables, without its code."""
+    name, parts = chapter_of(number), []
+    markdown = MarkdownIt("commonmark").enable("table")
     for cell in exercise_text(number)[1]:
-        if "plt." in cell.source or "plots." in cell.source:
+        if cell.cell_type == "markdown":
+            text = workshop.LINK.sub(r"\1", cell.source).replace("### ", "# ", 1)
+            parts.append(markdown.render(text))
+        elif "plt." in cell.source:
             ending, content, words = figure(name, cell.id)
             kind = next(kind for kind, end in ENDINGS.items() if end == ending)
             coded = base64.b64encode(content).decode()
-            tags.append(f'<img alt="{words}" src="data:{kind};base64,{coded}">')
-    return "".join(tags)
+            parts.append(f'<img alt="{words}" src="data:{kind};base64,{coded}">')
+        elif cell.source.startswith("pd.DataFrame("):
+            shown = "".join(outputs(name, cell.id)[1][0]["data"]["text/html"])
+            parts.append(re.sub(r"<style.*?</style>", "", shown, flags=re.DOTALL))
+    return "".join(parts)
 
 
 def paper() -> str:
     """Return the paper sheets as one HTML page, an exercise a sheet."""
-    markdown = MarkdownIt("commonmark").enable("table")
-    sheets = [
-        f"<section><h1>Exercise {number}</h1>"
-        f"{markdown.render(exercise_text(number)[0])}{pictures(number)}"
-        '<p class="answer">Answer:</p></section>'
-        for number in PAPER
-    ]
+    answer = '<p class="answer">Answer:</p>'
+    sheets = [f"<section>{on_paper(number)}{answer}</section>" for number in PAPER]
     return (KIT / "paper.html").read_text().replace("{sheets}", "\n".join(sheets))
 
 

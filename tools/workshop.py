@@ -165,6 +165,8 @@ def build(root: Path = ROOT) -> NotebookNode:
     ]
     for cell in start:
         cell.metadata["step"] = 1
+    for cell in start[1:3]:  # nobody needs to read how the course is found
+        cell.metadata["jupyter"] = {"source_hidden": True}
     notebook = nbformat.v4.new_notebook(cells=[*start, *body])
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03d}"
