@@ -1,6 +1,6 @@
 # Everything a reader, a teacher or an author does with the course; `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup book check test tidy lab train bench colab-test lock clean workshop-zip publish publish-config
+.PHONY: help setup book check test tidy lab train bench colab-test lock clean course-zip workshop-zip slides publish publish-config
 .SILENT:
 
 RUN := .venv/bin/python
@@ -59,8 +59,14 @@ bench: setup  ## measure how fast images are read and phantoms drawn, on this ma
 colab-test: setup  ## run chapter 7 with Colab's versions, as if it was uploaded there
 	$(RUN) -m tools.colab_test
 
-workshop-zip: setup  ## pack what a learner needs into _build/course.zip
+course-zip: setup  ## pack all that a learner needs into _build/course.zip
+	$(RUN) -m tools.pack course
+
+workshop-zip: setup  ## what the 90-minute workshop hands out, into _build/workshop
 	$(RUN) -m tools.pack workshop
+
+slides: book  ## slides for two workshops, and paper sheets, into _build/teach
+	$(RUN) -m tools.slides
 
 publish: book  ## pack the built book into _build/site.zip for any web host
 	$(RUN) -m tools.pack site

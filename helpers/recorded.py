@@ -131,7 +131,7 @@ def load(name: str) -> Run:
     """
     about, arrays = info(name), _arrays(name)
     if about.get("manifest_sha256") and "fold" in arrays:
-        arrays = _scored_today(arrays)
+        arrays = scored_today(arrays)
     run = Run(about, arrays)
     if "probabilities" in arrays and "brier" in about.get("metrics", {}):
         _check_scores(run, about["metrics"])
@@ -165,7 +165,7 @@ def withdrawn() -> frozenset[str]:
     return frozenset(manifest.split_units(manifest.load()))
 
 
-def _scored_today(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def scored_today(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return a record's arrays without files that lie in two folds, persons merged."""
     from helpers.audit import manifest
 

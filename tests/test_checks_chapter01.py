@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers import checks, recorded
 from helpers.checks.common import (
@@ -73,14 +74,29 @@ ANY_VALUE = [
 ]
 
 
-@pytest.mark.parametrize("name", sorted(n for n in vars(checks) if n.startswith("ch")))
-def test_whatever_value_is_given_a_check_says_what_it_wanted(name, real, capsys):
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    """Return what some checks are given beside the answer, by their names."""
+    file = tmp_path_factory.mktemp("files") / "slice.png"
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(file)
+    said = np.array([[0.4, 0.6], [0.7, 0.3]])
+    return {
+        "ch9_curve": [[3.0, 1.0, 2.0]],
+        "ch10_useless": [np.array([0, 1, 1])],
+        "ch13_exports": [said, said, said[::-1]],
+        "ch13_limit": [np.arange(10.0, 30), np.arange(20.0, 40), 0.1],
+        "ch13_serving": [[file], 8],
+    }
+
+
+CHECKS = [n for n in dir(checks) if n.startswith("ch") and callable(getattr(checks, n))]
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_whatever_value_is_given_a_check_says_what_it_wanted(name, context, capsys):
     check = getattr(checks, name)
-    if not callable(check):
-        return
-    context = {"ch9_curve": [[3.0, 1.0, 2.0]], "ch10_useless": [real.labels]}
     for value in ANY_VALUE:
-        assert check(value, *context.get(name, [])) in (False, None)
+        assert check(value, *context.get(name, ())) in (False, None)
         out = said(capsys).splitlines()[-1]
         failed_itself = callable(value) and "Python says" in out
         assert out.startswith(("Not quite: ", "Not yet: ")), (value, out)

@@ -60,6 +60,7 @@ def test_the_best_of_four_mirror_states_passes(capsys):
         (lambda a, b: sums(a, b, *FOUR), "an array of shape (4,)"),
         (lambda a, b: a * b, "expected one number"),
         (lambda a, b: sum(2 + s for s in sums(a, b, *FOUR)), "not their sum"),
+        (lambda a, b: np.mean(sums(a, b, *FOUR)), "take the best of them"),
         (lambda a, b: max(np.abs(sums(a, b, *FOUR))), "leave out the abs()"),
         (lambda a, b: max(sums(a, b, *FOUR, np.rot90)), "such as a rotation"),
     ],

@@ -38,31 +38,78 @@ def drawn_by_hand(test_set, num_draws=1000, seed=1):
         yield (said[drawn][test_set.labels[drawn] == 1] == 1).mean()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_bootstrap_over_patients_written_out_passes(seed, test_set, capsys):
-    answer = np.percentile(list(drawn_by_hand(test_set, seed=seed)), [2.5, 97.5])
-    assert checks.ch3_sensitivity(answer) is True
-    assert checks.ch3_sensitivity(tuple(answer)) is True
-    assert "times as wide" in said(capsys)
+@pytest.fixture(scope="module")
+def draw(test_set):
+    """Return the same by counting: a function (seed, draws) -> sensitivity, precision.
+
+    Both are [draws].
+    """
+    people, row = np.unique(test_set.patient, return_inverse=True)
+    called = test_set.probabilities.argmax(axis=1) == 1
+    true = test_set.labels == 1
+    counts = np.stack([np.bincount(row, x) for x in (true & called, true, called)], 1)
+
+    def drawn(seed, num_draws=5000):
+        rng = np.random.default_rng(seed)
+        one = rng.integers(0, len(people), (num_draws, len(people)))
+        one += len(people) * np.arange(num_draws)[:, None]
+        times = np.bincount(one.ravel(), minlength=one.size).reshape(one.shape)
+        hit, positive, named = (times.astype(float) @ counts).T
+        return hit / positive, hit / named
+
+    return drawn
 
 
-def test_a_wrong_interval_gets_its_own_hint(test_set, capsys):
+def test_a_bootstrap_over_patients_written_out_passes(test_set, draw, capsys):
+    by_hand = list(drawn_by_hand(test_set))
+    assert np.allclose(by_hand, draw(1, 1000)[0])
+    answer = np.percentile(by_hand, [2.5, 97.5])
+    for form in (answer, tuple(answer), [float(end) for end in answer]):
+        assert checks.ch3_sensitivity(form) is True
+        assert "times as wide" in said(capsys)
+
+
+def test_no_seed_of_the_right_method_is_refused_and_none_of_a_near_miss_accepted(
+    draw, capsys
+):
+    for seed in range(200):
+        values, precision = draw(seed)
+        for right in (values, values[:1000]):
+            assert checks.ch3_sensitivity(np.percentile(right, [2.5, 97.5])) is True
+        said(capsys)
+        middle, spread = values.mean(), values.std()
+        for answer, hint in [
+            (np.percentile(values, [5, 95]), "as from the percentiles 5 to 95"),
+            (np.percentile(values, [0.5, 99.5]), "percentiles 0.5 and 99.5; take"),
+            (np.percentile(values, [0.025, 0.975]), "not 0.025 and 0.975"),
+            ((middle - spread, middle + spread), "*one* standard deviation"),
+            (np.percentile(precision, [2.5, 97.5]), "interval of precision"),
+        ]:
+            assert checks.ch3_sensitivity(answer) is False
+            assert hint in said(capsys), seed
+
+
+def test_a_wrong_interval_gets_its_own_hint(test_set, draw, capsys):
     scored = (test_set.labels, test_set.probabilities)
     recall = evaluation.bootstrap_interval("recall", *scored, test_set.patient)
     right = recall[1]
     for answer, hint in [
         (0.83, "two numbers"),
+        (draw(1)[0], "these are 5,000. Take two percentiles"),
+        ("0.76, 0.88", "give two numbers"),
+        (None, "two numbers"),
+        ((np.nan, 0.9), "not a finite number"),
         (100 * right, "between 0 and 1"),
         (right[::-1], "lower end comes first"),
         (evaluation.bootstrap_interval("recall", *scored)[1], "interval over images"),
         (
             evaluation.bootstrap_interval("macro_f1", *scored, test_set.patient),
-            "macro-F1's interval",
+            "interval of macro-F1",
         ),
         (recall[0], "the interval of glioma"),
         (recall[2], "the interval of pituitary"),
         ((0.1, 0.2), "does not lie inside"),
-        ((right[0] - 0.05, right[1] + 0.05), "percentiles 2.5 and 97.5"),
+        ((right[0] - 0.08, right[1] + 0.08), "percentiles 2.5 and 97.5"),
     ]:
         assert checks.ch3_sensitivity(answer) is False
         assert hint in said(capsys)
@@ -78,6 +125,9 @@ def test_exactly_the_rungs_of_the_largest_falls_pass(capsys):
     }
     assert checks.ch3_rung({n: f" {rung} " for n, rung in right.items()}) is True
     assert said(capsys).startswith("Right: copying loses")
+    as_in_tables = {name.replace(" ", "-"): rung for name, rung in right.items()}
+    assert checks.ch3_rung(as_in_tables) is True
+    said(capsys)
     for name, most in right.items():
         for rung, hint in chapter03.RUNG_HINTS.items():
             if rung != most:
@@ -86,7 +136,7 @@ def test_exactly_the_rungs_of_the_largest_falls_pass(capsys):
     assert checks.ch3_rung(right | {"copying": "official"}) is False
     assert "none of random, no-copies" in said(capsys)
     assert checks.ch3_rung("no-twins") is False
-    assert "a rung for each" in said(capsys)
+    assert "a dictionary such as" in said(capsys)
 
 
 def test_the_falls_add_up_to_the_recorded_ends():
@@ -125,25 +175,39 @@ def test_training_sets_that_break_nothing_or_too_much_get_a_hint(test_set, capsy
     scored, strangers = chapter03._halves()
     beside = neighbors(test_set)
     num = len(test_set.labels)
+    in_order = np.lexsort((test_set.files, test_set.patient))
+    two_classes = beside[test_set.labels[beside] != 0]
     for answer, hint in [
-        (beside[:299], "300 whole numbers"),
-        (beside[:300] / 2, "300 whole numbers"),
+        (beside[:299], "expected 300 slices; your answer holds 299"),
+        (beside[:300] / 2, "holds float64"),
+        ("all", "whole numbers"),
         (np.r_[beside[:299], num], f"from 0 to {num - 1}"),
-        (np.r_[beside[:299], beside[0]], "come twice"),
+        (np.r_[beside[:299], beside[0]], "each comes once"),
         (np.r_[beside[:250], scored[:50]], "50 of them are scored"),
-        (strangers[test_set.labels[strangers] == 0][:300], "one class is missing"),
-        (np.random.default_rng(9).permutation(strangers)[:300], "not four points more"),
+        (np.random.default_rng(9).permutation(strangers)[:300], "without any leak"),
+        (in_order[1::2][:300], "of your 300 slices are of fold 3, the one"),
+        (np.r_[two_classes, strangers[test_set.labels[strangers] == 1]][:300], "class"),
     ]:
         assert checks.ch3_break(answer) is False
         assert hint in said(capsys)
 
 
-def test_a_lucky_training_set_of_strangers_is_no_broken_split(monkeypatch, capsys):
+def test_any_unscored_slices_do_not_pass_by_luck(test_set, monkeypatch, capsys):
+    scored, _ = chapter03._halves()
+    others = np.setdiff1d(np.arange(len(test_set.labels)), scored)
+    monkeypatch.setattr(chapter03, "_score", lambda train, scored: 1.0)
+    for seed in range(300):
+        train = np.random.default_rng(seed).permutation(others)[:300]
+        assert checks.ch3_break(train) is False
+        assert "would be luck" in said(capsys), seed
+
+
+def test_too_few_slices_of_scored_patients_gain_too_little(test_set, capsys):
     _, strangers = chapter03._halves()
-    scores = iter([0.7] * 5 + [0.9])
-    monkeypatch.setattr(chapter03, "_score", lambda train, scored: next(scores))
-    assert checks.ch3_break(strangers[::8][:300]) is False
-    assert "without any leak" in said(capsys)
+    mixed = np.r_[neighbors(test_set)[:151], strangers[::9]][:300]
+    score = chapter03._score(mixed, chapter03._halves()[0])
+    assert checks.ch3_break(mixed) is False
+    assert f"{score:.3f}, against" in said(capsys)
 
 
 # --- 3.4 what is missing --------------------------------------------------------------
@@ -165,4 +229,4 @@ def test_exactly_the_missing_comparisons_pass(capsys):
         assert checks.ch3_missing(right | change) is False
         assert hint in said(capsys)
     assert checks.ch3_missing("ABCD") is False
-    assert "a letter for each sentence" in said(capsys)
+    assert "a dictionary such as" in said(capsys)

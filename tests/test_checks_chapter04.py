@@ -1,5 +1,6 @@
 """The checks of chapter 4 accept solutions, and name typical mistakes."""
 
+import keras
 import pytest
 from keras import layers
 
@@ -114,6 +115,37 @@ def last_only(x, num_layers, k):
     return new
 
 
+def in_models(x, num_layers, k):
+    for _ in range(num_layers):
+        inputs = keras.Input(x.shape[1:])
+        x = keras.Model(inputs, join(inputs, composite(inputs, k)))(x)
+    return x
+
+
+class Wrapped(keras.layers.Layer):
+    def __init__(self, k):
+        super().__init__()
+        self.norm, self.relu = layers.BatchNormalization(), layers.ReLU()
+        self.conv = layers.Conv2D(k, 3, padding="same", use_bias=False)
+
+    def call(self, x, training=None):
+        new = self.conv(self.relu(self.norm(x, training=training)))
+        return keras.ops.concatenate([x, new], -1)
+
+
+def in_layers(x, num_layers, k):
+    for _ in range(num_layers):
+        x = Wrapped(k)(x)
+    return x
+
+
+def first_and_last(x, num_layers, k):
+    new = x
+    for _ in range(num_layers):
+        new = join(x, composite(new, k))
+    return new
+
+
 def plain_then_joined(x, num_layers, k):
     maps = [x]
     for _ in range(num_layers):
@@ -151,6 +183,9 @@ def without_norm(x, num_layers, k):
         (..., None, "Not yet"),
         (lambda x, num_layers, k: ..., None, "returns nothing yet"),
         (block, True, "5 + 3 x 4 = 17"),
+        (in_models, True, "5 + 3 x 4 = 17"),
+        (in_layers, True, "5 + 3 x 4 = 17"),
+        (first_and_last, False, "only x0 and the last layer's output"),
         ("block", False, "the function itself"),
         (one_too_few, False, "one layer is missing"),
         (one_too_many, False, "one layer too many"),
@@ -212,6 +247,11 @@ def first_layer_only(source, target, images):
     return target(images)
 
 
+def source_answers(source, target, images):
+    transplant(source, target, images)
+    return source(images, training=False)
+
+
 def the_sources_shape(source, target, images):
     return transplant(source, target, images)[:, 0]
 
@@ -221,7 +261,7 @@ def the_sources_shape(source, target, images):
     [
         (..., None, "Not yet"),
         (lambda source, target, images: ..., None, "old weights, and nothing"),
-        (transplant, True, "same weights, same answer"),
+        (transplant, True, "same weights, though no layer"),
         (3, False, "the function itself"),
         (backwards, False, "Copy the other way round"),
         (trainable_only, False, "moving mean and variance were left behind"),
@@ -230,6 +270,7 @@ def the_sources_shape(source, target, images):
         (only_copied, False, "the function returns nothing"),
         (first_layer_only, False, "differs from the source's"),
         (lambda source, target, images: source(images), False, "old weights"),
+        (source_answers, False, "it is the source that answers"),
         (the_sources_shape, False, "not the target's output"),
     ],
 )

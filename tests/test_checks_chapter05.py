@@ -3,10 +3,12 @@
 import keras
 import pytest
 
-from helpers import checks
+from helpers import checks, recorded
 from helpers.checks import chapter05
 from helpers.checks.chapter05 import AUGMENT, curve_answer
+from helpers.evaluation import paired_bootstrap
 
+NEXT = curve_answer()["more patients"] + 0.01  # the next number of two decimals
 BatchNormalization = keras.layers.BatchNormalization
 
 
@@ -50,6 +52,14 @@ def freeze_layers(model):
         layer.trainable = False
 
 
+def unfreeze_the_rest(model):
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            unfreeze_the_rest(layer)
+        else:
+            layer.trainable = not isinstance(layer, BatchNormalization)
+
+
 def freeze_nothing(model):
     pass
 
@@ -78,6 +88,7 @@ def test_a_function_that_calls_itself_passes(capsys):
         (freeze_layers, "the convolution"),
         (freeze_top_only, "a model inside a model, 1 of 2 norms"),
         (freeze_one_level_down, "a model inside a model inside a model, 2 of 3 norms"),
+        (unfreeze_the_rest, "Leave all other layers as they are"),
         (freeze_inner_models, "is frozen with all that is in it"),
     ],
 )
@@ -88,7 +99,20 @@ def test_a_wrong_freezing_is_told_where(mistake, hint, capsys):
 
 def test_the_readings_of_the_recorded_curves_pass(capsys):
     assert checks.ch5_curve(curve_answer()) is True
-    assert said(capsys).startswith("Right: ")
+    out = said(capsys)
+    assert out.startswith("Right: ")
+    assert "with 15: in pairs, over patients, the difference's interval holds" in out
+    run = recorded.load("layer-probe-imagenet")
+
+    def scored(name, arm):
+        arrays = recorded.load(name).arrays
+        row = (arrays["arms"] == arm).argmax(), (arrays["conditions"] == "15").argmax()
+        return arrays["scored"][row].astype(float)
+
+    frozen = scored("transfer-frozen-imagenet", "frozen")
+    tuned = scored("transfer-tuned-imagenet", "fine-tuned")
+    gain = paired_bootstrap("macro_f1", run.labels, frozen, tuned, run.groups)
+    assert gain.low < 0 < gain.difference < gain.high
 
 
 @pytest.mark.parametrize(
@@ -96,9 +120,10 @@ def test_the_readings_of_the_recorded_curves_pass(capsys):
     [
         ({"random needs": 7}, "walk along"),
         ({"tuning first helps": 1}, "size by size"),
-        ({"more patients": "a lot"}, "expected a number"),
+        ({"more patients": "a lot"}, "should be a number"),
         ({"more patients": 5.0}, "0 to 1"),
         ({"more patients": 0.9}, "90 minus 36"),
+        ({"more patients": NEXT}, "90 minus 36"),
     ],
 )
 def test_a_wrong_reading_is_told_where_to_look(change, hint, capsys):

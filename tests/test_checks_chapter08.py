@@ -29,6 +29,11 @@ def too_few(groups, rng):
     return np.flatnonzero(groups == name)
 
 
+def by_size(groups, rng):
+    drawn = rng.choice(groups, len(np.unique(groups)))
+    return np.concatenate([np.flatnonzero(groups == name) for name in drawn])
+
+
 def own_randomness(groups, rng):
     return whole_groups(groups, np.random.default_rng())
 
@@ -51,7 +56,9 @@ RIGHT = [
     (checks.ch8_draw_groups, whole_groups),
     (checks.ch8_abstract, {"b", "c", "d", "e"}),
     (checks.ch8_abstract, "BCDE"),
+    (checks.ch8_draw_groups, lambda groups, rng: whole_groups(groups, rng).tolist()),
     (checks.ch8_order, "DCBA"),
+    (checks.ch8_order, "d > c > b > a"),
     (checks.ch8_order, ["d", "c", "b", "a"]),
 ]
 
@@ -69,6 +76,7 @@ WRONG = [
     (checks.ch8_draw_groups, images_instead, "whole or not at all"),
     (checks.ch8_draw_groups, once_each, "with replacement"),
     (checks.ch8_draw_groups, too_few, "as many as there are"),
+    (checks.ch8_draw_groups, by_size, "from the groups' *names*"),
     (checks.ch8_draw_groups, own_randomness, "rng passed in"),
     (checks.ch8_draw_groups, no_randomness, "use the rng"),
     (checks.ch8_draw_groups, names_instead, "whole numbers"),

@@ -40,6 +40,7 @@ WRONG = [
     (checks.ch10_bins, 0.059, "dictionary"),
     (checks.ch10_bins, bins(5.9, "d"), "percent"),
     (checks.ch10_bins, bins(0.0875, "d"), "plain mean"),
+    (checks.ch10_bins, bins(0.06, "d"), "the gap of bin c alone"),
     (checks.ch10_bins, bins(0.049, "d"), "cancelled"),
     (checks.ch10_bins, bins(0.5, "d"), "divide by 400"),
     (checks.ch10_bins, bins(0.059, "b"), "largest gap"),

@@ -15,6 +15,7 @@ def questions(**changes):
 
 RIGHT = [
     (checks.ch14_questions, questions()),
+    (checks.ch14_questions, questions(s10=7)),
     (checks.ch14_new, COUNTS["new"]),
     (checks.ch14_review, {"a", "c", "d", "f", "h"}),
     (checks.ch14_review, "HFDCA"),
@@ -24,7 +25,7 @@ RIGHT = [
 
 WRONG = [
     (checks.ch14_questions, [1, 4, 2], "dictionary"),
-    (checks.ch14_questions, questions(s1=9), "numbered 1 to 7"),
+    (checks.ch14_questions, questions(s1=9), "numbered 1 to 8"),
     (checks.ch14_questions, questions(s1=2), "who was in the training"),
     (checks.ch14_questions, questions(s4=7), "a margin over what"),
     (checks.ch14_questions, questions(s7=1), "who chose"),

@@ -372,10 +372,10 @@ def clone(copy) -> Path:
     return copy
 
 
-def test_the_workshop_zip_runs_where_it_is_unpacked(clone, tmp_path):
+def test_the_course_zip_runs_where_it_is_unpacked(clone, tmp_path):
     (clone / "data" / "downloads").mkdir()
     (clone / "data" / "downloads" / "real.jpg").write_bytes(b"not for others")
-    with zipfile.ZipFile(pack.workshop(clone)) as archive:
+    with zipfile.ZipFile(pack.course(clone)) as archive:
         archive.extractall(tmp_path / "unpacked")
     course = tmp_path / "unpacked" / "course"
     assert not list(course.rglob("real.jpg"))
@@ -392,8 +392,8 @@ def test_the_workshop_zip_runs_where_it_is_unpacked(clone, tmp_path):
 
 
 def test_the_same_course_makes_the_same_zip(clone):
-    first = pack.workshop(clone).read_bytes()
-    assert pack.workshop(clone).read_bytes() == first
+    first = pack.course(clone).read_bytes()
+    assert pack.course(clone).read_bytes() == first
 
 
 def test_a_book_with_real_images_is_not_packed(tmp_path, monkeypatch, capsys):
@@ -458,6 +458,8 @@ def test_what_is_required_is_used_where_its_reason_says():
         "ipykernel": "kernel_name",
         "axe-playwright-python": "axe_playwright_python",
         "ai-edge-litert": "ai_edge_litert",
+        "markdown-it-py": "markdown_it",
+        "sphinx-revealjs": "sphinx_revealjs",
     }
     ours = [
         path

@@ -7,12 +7,14 @@ A markdown cell says in its metadata where its numbers come from:
     "stated": {"0.001": "given"}             set or defined by us, measured by nobody
 
 A page (.md) says the same in an HTML comment, `<!-- numbers: {...} -->` and
-`<!-- stated: {...} -->`. Every decimal and percentage that a reader sees needs one.
+`<!-- stated: {...} -->`. A page may also take a number from a cell whose stored output
+the tests compare: `<!-- printed: {"0.56": "01_meet_the_data.refit"} -->`. Every
+decimal and percentage that a reader sees needs one.
 """
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
@@ -28,6 +30,7 @@ PAGES = sorted(
     [
         *ROOT.glob("*.md"),
         *ROOT.glob("chapters/**/*.md"),
+        *ROOT.glob("kit/*.md"),
         *ROOT.glob("data/**/README.md"),
     ]
 )
@@ -56,6 +59,7 @@ class Passage:
     text: str
     numbers: dict[str, str]
     stated: dict[str, str]
+    printed: dict[str, str] = field(default_factory=dict)
 
 
 def cell_passage(where: str, cell) -> Passage:
@@ -75,7 +79,28 @@ def page_passage(path: Path) -> Passage:
         found = re.search(rf"<!--\s*{key}:\s*(\{{.*?\}})\s*-->", shown, re.DOTALL)
         return json.loads(found[1]) if found else {}
 
-    return Passage(path.name, text, comment("numbers"), comment("stated"))
+    sources = (comment(key) for key in ("numbers", "stated", "printed"))
+    return Passage(path.name, text, *sources)
+
+
+def checked_output(cell_name: str) -> str:
+    """Return what a chapter stores of a cell that the tests compare, or nothing.
+
+    The cell is named as `01_meet_the_data.refit`: the notebook, and the cell's id.
+    """
+    stem, _, identity = cell_name.rpartition(".")
+    path = ROOT / "chapters" / f"{stem}.ipynb"
+    if not path.is_file():
+        return ""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.id == identity and "nbval-check-output" in cell.metadata.get(
+            "tags", []
+        ):
+            shown = [
+                out.get("text") or out["data"]["text/plain"] for out in cell.outputs
+            ]
+            return "".join(shown)
+    return ""
 
 
 def notebook_passages(path: Path) -> list[Passage]:
@@ -121,10 +146,15 @@ def complaints(passage: Passage, keys: set[str], look_up=recorded.number) -> lis
             wrong.append(
                 f"{printed!r} names the source {source!r}, not in {BIBLIOGRAPHY.name}"
             )
-    sourced = {plain(printed) for printed in (*passage.numbers, *passage.stated)}
+    for printed, cell in passage.printed.items():
+        number = re.escape(printed)
+        if not re.search(rf"(?<![\d.,]){number}(?![\d%]|[.,]\d)", checked_output(cell)):
+            wrong.append(f"{printed!r} is not what the checked cell {cell} prints")
+    with_source = (*passage.numbers, *passage.stated, *passage.printed)
+    sourced = {plain(printed) for printed in with_source}
     wrong += [
         f"{printed!r} has a source, but the text does not print it"
-        for printed in (*passage.numbers, *passage.stated)
+        for printed in with_source
         if not shows(passage.text, printed)
     ]
     wrong += [
@@ -159,6 +189,19 @@ def test_every_number_on_a_page_has_a_source(path, keys):
 # --- the rules themselves -------------------------------------------------------------
 
 RECORD = {"probe.metrics.accuracy": 0.97864, "probe.seeds": [0], "probe.n": 1311}
+
+
+def test_a_number_from_a_cell_must_be_what_its_compared_output_says():
+    def told(printed, cell):
+        return complaints(
+            Passage("key", f"It is {printed}.", {}, {}, {printed: cell}), set()
+        )
+
+    assert told("0.56", "01_meet_the_data.refit") == []
+    assert told("0.57", "01_meet_the_data.refit")
+    assert told("0.5", "01_meet_the_data.refit")
+    assert told("0.56", "01_meet_the_data.gone")
+    assert told("18", "03_numbers_you_cannot_defend.refit")
 
 
 def said(text: str, numbers=None, stated=None) -> list[str]:

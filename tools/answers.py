@@ -89,8 +89,7 @@ def _right(check: Callable, form: Form, ranges: list[list]) -> list:
         said = [
             reply(check, form, (*right[:place], v, *right[place + 1 :])) for v in values
         ]
-        odd = [i for i, sentence in enumerate(said) if said.count(sentence) == 1]
-        right[place] = values[odd[0] if odd else 0]
+        right[place] = values[min(range(len(said)), key=lambda i: said.count(said[i]))]
     return right
 
 

@@ -60,6 +60,8 @@ def pages(toc: Path = ROOT / "_toc.yml", chapters: Path = CHAPTERS) -> list[Page
 
     Raises `BookError` naming every page that has no file.
     """
+    if not toc.exists():
+        raise BookError("This copy holds the workshop only: make lab opens it.")
     content = yaml.safe_load(toc.read_text())
     names = [content["root"]]
     for part in content.get("parts", []):

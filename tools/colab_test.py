@@ -72,7 +72,7 @@ def lay_out(notebook: Path) -> None:
     shutil.rmtree(CONTENT, ignore_errors=True)
     CONTENT.mkdir(parents=True)
     shutil.copy(notebook, CONTENT)
-    shutil.copy(pack.workshop(), CONTENT / "course.zip")
+    shutil.copy(pack.course(), CONTENT / "course.zip")
     package = PRETENDED / "google" / "colab"
     package.mkdir(parents=True, exist_ok=True)
     (package / "__init__.py").write_text('"""Not Colab, but called so."""\n')

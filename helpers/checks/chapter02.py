@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from helpers import recorded
 from helpers.audit import manifest
 
-from .common import Hint, NotYet, check_choice, exercise
+from .common import Hint, NotYet, check_choice, exercise, number, whole_numbers
 
 __all__ = ["ch2_break", "ch2_follows", "ch2_mirror", "ch2_threshold"]
 
@@ -60,6 +60,13 @@ def ch2_mirror(answer) -> str:
                 f"it returns an array of shape {np.shape(value)}; expected one number. "
                 "Sum the products, and take the largest of the four sums."
             )
+        value = number(value, "what it returns")
+        states = [(one * turn(flip(one))).sum() for turn in FLIPS.values()]
+        if abs(value - np.mean(states)) < 1e-6:
+            raise Hint(
+                f"a view and itself, {name}, get {value:.2f}, the mean of the four "
+                "states. One state that fits is enough: take the best of them."
+            )
         if value > 1.01:
             raise Hint(
                 f"a view and itself, {name}, get {value:.2f}; a correlation is at most "
@@ -71,7 +78,7 @@ def ch2_mirror(answer) -> str:
                 "of the states you try?"
             )
     expected = max((one * flip(stranger)).sum() for flip in FLIPS.values())
-    value = float(answer(one.copy(), stranger.copy()))
+    value = number(answer(one.copy(), stranger.copy()), "what it returns")
     absolute = max(abs((one * flip(stranger)).sum()) for flip in FLIPS.values())
     if abs(value - absolute) < 1e-6 < abs(value - expected):
         raise Hint("a negative correlation is no likeness: leave out the abs().")
@@ -98,7 +105,7 @@ def _known_pairs() -> tuple[np.ndarray, np.ndarray]:
 @exercise
 def ch2_threshold(answer: float) -> str:
     """Exercise 2.2: a similarity on the plateau of the recorded pairs."""
-    answer = float(answer)
+    answer = number(answer)
     if not 0 <= answer <= 1:
         raise Hint("a similarity lies between 0 and 1.")
     same, different = _known_pairs()
@@ -118,8 +125,8 @@ def ch2_threshold(answer: float) -> str:
 def _score(features, labels, fold: np.ndarray) -> float:
     """Return the accuracy of the nearest neighbor from the other folds."""
     right = 0
-    for number in range(NUM_FOLDS):
-        train, test = fold != number, fold == number
+    for scored in range(NUM_FOLDS):
+        train, test = fold != scored, fold == scored
         model = KNeighborsClassifier(1).fit(features[train], labels[train])
         right += (model.predict(features[test]) == labels[test]).sum()
     return right / len(labels)
@@ -133,7 +140,7 @@ def ch2_break(answer) -> str:
     rows = rows.loc[real.filenames]
     keep = (rows["keep"] == 1).to_numpy(bool)
     honest = rows["fold"].to_numpy(int)[keep]
-    fold = np.asarray(answer)
+    fold = whole_numbers(answer)
     if fold.shape != honest.shape:
         raise Hint(
             f"your answer has shape {fold.shape}; expected {honest.shape}, one fold "

@@ -10,21 +10,24 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from helpers import evaluation, recorded
+from helpers import recorded
 from helpers.audit import manifest
 from helpers.config import SEED
 
-from .common import Hint, NotYet, exercise
+from .common import Hint, dictionary, exercise, positions
 
 __all__ = ["ch3_break", "ch3_missing", "ch3_rung", "ch3_sensitivity"]
 
 CLASSES = ("glioma", "meningioma", "pituitary")
-CLOSE = (
-    0.01  # two bootstraps of 1,000 draws differ by less, images and patients by more
-)
+# An interval's ends may be off by this: a thousand draws move them less.
+CLOSE = (0.015, 0.01)
+# From the 95 % interval (0) to the 90 % one (1): so far it counts as the first.
+NEARER = 0.6
+DRAWS = 10_000
 NUM_TRAIN = 300
 SCORED_FOLD = 3  # of exercise 3.3
 GAIN = 0.04  # by how much a broken training set has to score better
+MET = 0.5  # the share of it that shows scored patients: chance does not get there
 
 PREDICTED = {"copying": "copying-mirrored", "linear probe": "linear-probe"}
 RUNGS = ("official", "random", "no-copies", "no-twins", "series", "manifest")
@@ -80,39 +83,114 @@ def _test() -> Test:
     )
 
 
+@cache
+def _drawn() -> dict[str, np.ndarray]:
+    """Return what draws of patients give, [draws], by metric; and of images, "images".
+
+    Metrics are meningioma's "sensitivity", "precision" and "F1", the sensitivity of the
+    two other classes by their names, and "macro-F1".
+    """
+    test = _test()
+    said = test.probabilities.argmax(axis=1)
+    people, row = np.unique(test.patient, return_inverse=True)
+    counts = np.zeros((len(people), 3, 3))
+    np.add.at(counts, (row, test.labels, said), 1)
+    rng = np.random.default_rng(SEED)
+    times = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), DRAWS)
+    table = np.tensordot(times, counts, 1)  # [draws, true class, answer]
+    hit = np.diagonal(table, axis1=1, axis2=2)
+    true, named = table.sum(axis=2), table.sum(axis=1)
+    sensitivity, f1 = hit / true, 2 * hit / (true + named)
+    found = dict(zip(CLASSES, sensitivity.T, strict=True))
+    found["sensitivity"] = found.pop("meningioma")
+    found["precision"] = (hit / named)[:, 1]
+    found["F1"], found["macro-F1"] = f1[:, 1], f1.mean(axis=1)
+    mine = test.labels == 1
+    share = (said[mine] == 1).mean()
+    found["images"] = rng.binomial(mine.sum(), share, DRAWS) / mine.sum()
+    return found
+
+
+@cache
+def _ends(name: str, percent: float = 95) -> np.ndarray:
+    tail = (100 - percent) / 2
+    return np.percentile(_drawn()[name], [tail, 100 - tail])
+
+
+def _near(answer: np.ndarray, interval: np.ndarray) -> bool:
+    return bool((np.abs(answer - interval) <= CLOSE).all())
+
+
+_NARROW = (
+    "this is about as narrow as the mean plus and minus *one* standard deviation, or "
+    "as an interval over images. Draw patients, slices and all, and take the "
+    "percentiles 2.5 and 97.5."
+)
+INTERVALS = {
+    "images": _NARROW,
+    "deviation": _NARROW,
+    "percentiles": "these are about the percentiles 0.5 and 99.5; take 2.5 and 97.5.",
+} | {
+    name: f"this is the interval of {name}. The question is about meningioma's "
+    "sensitivity: of the images that *are* meningiomas, which share was called so?"
+    for name in ("macro-F1", "precision", "F1")
+}
+
+
+def _towards_90(answer: np.ndarray) -> float:
+    """Return where an interval lies between the 95 % one (0) and the 90 % one (1).
+
+    The ends count by how little chance moves them: the upper one more than the lower.
+    """
+    whole, less = _ends("sensitivity"), _ends("sensitivity", 90)
+    way = (less - whole) / np.square(CLOSE)
+    return float((answer - whole) @ way / ((less - whole) @ way))
+
+
 @exercise
 def ch3_sensitivity(answer) -> str:
     """Exercise 3.1: (low, high) of meningioma's sensitivity, drawing patients."""
-    answer = np.asarray(answer, dtype=float)
+    try:
+        answer = np.asarray(answer, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        raise Hint("give two numbers, (low, high).") from None
     if answer.shape != (2,):
-        raise Hint(f"expected two numbers, (low, high); your answer is {answer}.")
+        many = f"; these are {answer.size:,}" if answer.size > 2 else ""
+        percentiles = " Take two percentiles of the draws." if answer.size > 2 else ""
+        raise Hint(f"two numbers are expected, (low, high){many}.{percentiles}")
     low, high = answer
+    if not np.isfinite(answer).all():
+        raise Hint("an end is not a finite number. Was a mean taken of nothing?")
     if high > 1:
         raise Hint("give shares between 0 and 1, such as (0.5, 0.6).")
     if low >= high:
         raise Hint(f"the lower end comes first, and {low} is not below {high}.")
-    test = _test()
-    scored = (test.labels, test.probabilities)
-    by_patient = evaluation.bootstrap_interval("recall", *scored, test.patient)
-
-    def near(interval) -> bool:
-        return bool(np.allclose(answer, interval, atol=CLOSE))
-
-    if near(by_patient[1]):
-        width = np.ptp(evaluation.bootstrap_interval("recall", *scored)[1])
+    if _near(answer, _ends("sensitivity")):
+        if _towards_90(answer) > NEARER:
+            raise Hint(
+                f"it is {high - low:.3f} wide, as from the percentiles 5 to 95: that "
+                "holds 90 % of the draws. Take 2.5 and 97.5. (If you did, draw 5,000 "
+                "times: with fewer, luck moves the ends so far.)"
+            )
+        width = np.ptp(_ends("images"))
         return (
             f"more than one meningioma in ten lies between its ends, and it is "
             f"{(high - low) / width:.1f} times as wide as one over images."
         )
-    if near(evaluation.bootstrap_interval("recall", *scored)[1]):
-        raise Hint("this is the interval over images. Draw patients, slices and all.")
-    if near(evaluation.bootstrap_interval("macro_f1", *scored, test.patient)):
-        raise Hint("this is macro-F1's interval; the question is about one class.")
-    for name, interval in zip(CLASSES, by_patient, strict=True):
-        if near(interval):
-            raise Hint(f"this is the interval of {name}.")
-    said = test.probabilities.argmax(axis=1)
-    found = (said[test.labels == 1] == 1).mean()
+    spread = _drawn()["sensitivity"]
+    others = {name: _ends(name) for name in _drawn() if name != "sensitivity"}
+    others["deviation"] = spread.mean() + spread.std() * np.array([-1, 1])
+    others["percentiles"] = _ends("sensitivity", 99)
+    likest = min(others, key=lambda name: np.abs((answer - others[name]) / CLOSE).max())
+    if _near(answer, others[likest]):
+        raise Hint(INTERVALS.get(likest, f"this is the interval of {likest}."))
+    test = _test()
+    found = (test.probabilities.argmax(axis=1) == 1)[test.labels == 1].mean()
+    if spread.min() - 0.03 < low and high < np.percentile(spread, 5):
+        raise Hint(
+            "both ends are among the lowest of all draws. np.percentile counts from 0 "
+            "to 100: 2.5 and 97.5, not 0.025 and 0.975."
+        )
     if not low < found < high:
         raise Hint(
             f"the sensitivity itself, {found:.3f}, does not lie inside. Of the images "
@@ -120,8 +198,8 @@ def ch3_sensitivity(answer) -> str:
         )
     raise Hint(
         f"{low:.3f} to {high:.3f} is not what we get, though the sensitivity lies "
-        "inside. Draw as many patients as there are, at least 1,000 times, and take "
-        "the percentiles 2.5 and 97.5."
+        "inside. Draw as many patients as there are, 5,000 times, and take the "
+        "percentiles 2.5 and 97.5."
     )
 
 
@@ -135,8 +213,9 @@ def _falls(method: str) -> dict[str, float]:
 @exercise
 def ch3_rung(answer) -> str:
     """Exercise 3.2: {method: rung at which its macro-F1 falls most}."""
-    if not isinstance(answer, dict) or set(answer) != set(PREDICTED):
-        raise Hint("give a rung for each: {'copying': '...', 'linear probe': '...'}.")
+    if isinstance(answer, dict):
+        answer = {str(name).replace("-", " "): rung for name, rung in answer.items()}
+    answer = dictionary(answer, PREDICTED, "'...'")
     right = []
     for name, method in PREDICTED.items():
         given, falls = str(answer[name]).strip(), _falls(method)
@@ -173,24 +252,30 @@ def _score(train: np.ndarray, scored: np.ndarray) -> float:
 @exercise
 def ch3_break(answer) -> str:
     """Exercise 3.3: 300 slices to train on, as positions, none of them scored."""
-    if isinstance(answer, str) or answer is None:
-        raise NotYet("give the numbers of 300 slices.")
-    train = np.asarray(answer)
+    train = positions(answer)
     test = _test()
     scored, strangers = _halves()
-    if train.shape != (NUM_TRAIN,) or train.dtype.kind not in "iu":
-        raise Hint(
-            f"expected {NUM_TRAIN} whole numbers, each the position of a slice; your "
-            f"answer has shape {train.shape} and type {train.dtype}."
-        )
+    if len(train) != NUM_TRAIN:
+        raise Hint(f"expected {NUM_TRAIN} slices; your answer holds {len(train):,}.")
     if train.min() < 0 or train.max() >= len(test.labels):
         raise Hint(f"positions go from 0 to {len(test.labels) - 1}.")
-    if len(np.unique(train)) < NUM_TRAIN:
-        raise Hint("some slices come twice. Equal size means as many different ones.")
     if both := np.isin(train, scored).sum():
         raise Hint(
             f"{both} of them are scored slices. That is leakage too, but nobody would "
             "call it a test any more: leave the scored ones out."
+        )
+    met = np.isin(test.patient[train], test.patient[scored]).mean()
+    if met == 0:
+        raise Hint(
+            "a good training set, without any leak. Break the split: who could be in "
+            "training, and should not?"
+        )
+    if met < MET:
+        inside = (test.fold[train] == SCORED_FOLD).sum()
+        raise Hint(
+            f"{inside} of your {NUM_TRAIN} slices are of fold {SCORED_FOLD}, the one "
+            f"that is scored, and {met:.0%} show a patient who is. A better score "
+            "would be luck: choose more of those that give it away."
         )
     if set(np.unique(test.labels[train])) != {0, 1, 2}:
         raise Hint("one class is missing from your training set.")
@@ -198,17 +283,11 @@ def ch3_break(answer) -> str:
     fair = np.mean(
         [_score(rng.permutation(strangers)[:NUM_TRAIN], scored) for _ in range(5)]
     )
-    met = np.isin(test.patient[train], test.patient[scored]).mean()
     broken = _score(train, scored)
     if broken < fair + GAIN:
         raise Hint(
             f"{broken:.3f}, against {fair:.3f} with strangers: not four points more "
             f"yet. Of your slices, {met:.0%} show a patient who is scored, too."
-        )
-    if met == 0:
-        raise Hint(
-            "a good training set, without any leak. Break the split: who could be in "
-            "training, and should not?"
         )
     return (
         f"{fair:.3f} with strangers became {broken:.3f}, on the same images, with as "
@@ -219,8 +298,7 @@ def ch3_break(answer) -> str:
 @exercise
 def ch3_missing(answer) -> str:
     """Exercise 3.4: {sentence: letter of what is missing}, sentences 1 to 4."""
-    if not isinstance(answer, dict) or set(answer) != set(MISSING):
-        raise Hint("give a letter for each sentence, such as {1: 'E', 2: 'E', ...}.")
+    answer = dictionary(answer, MISSING, "'E'")
     given = {number: str(letter).strip().upper() for number, letter in answer.items()}
     if unknown := set(given.values()) - set("ABCDEF"):
         raise Hint(f"{sorted(unknown)} is none of A to F.")

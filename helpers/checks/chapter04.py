@@ -72,6 +72,8 @@ def ch4_field(answer) -> str:
 
 CHANNELS = {
     4: "this is the last layer's output alone. All earlier maps belong to the result.",
+    9: "only x0 and the last layer's output are joined. Each layer takes *all* earlier "
+    "outputs, and all of them belong to the result.",
     12: "x0, the block's own input, is missing.",
     13: "one layer is missing: count the turns of the loop.",
     21: "there is one layer too many: count the turns of the loop.",
@@ -117,15 +119,15 @@ def ch4_block(answer) -> str:
     if count != 17:
         why = CHANNELS.get(count, "x0 has 5, and each layer adds 4.")
         raise Hint(f"5 channels and 3 layers of 4 make 17; this makes {count}: {why}")
-    convolutions = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]
-    seen = sorted(layer.kernel.shape[2] for layer in convolutions)
+    # The weights tell, however the layers are wrapped: in a model, or in a Layer.
+    seen = sorted(w.shape[2] for w in model.trainable_weights if len(w.shape) == 4)
     if seen != [5, 9, 13]:
         raise Hint(
             f"the number of channels is right, but the convolutions see {seen} of "
             "them, not [5, 9, 13]. Each layer takes everything before it, not only "
             "what the layer before made."
         )
-    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    norms = [w for w in model.weights if w.path.endswith("moving_mean")]
     if len(norms) != 3:
         raise Hint(f"there are {len(norms)} BatchNormalizations in 3 layers. Use H.")
     images = np.random.default_rng(0).normal(size=(4, 6, 6, 5)).astype(np.float32)
@@ -156,26 +158,29 @@ def ch4_transplant(answer) -> str:
 
     rng = np.random.default_rng(0)
 
-    def small():
+    def small(slope=0.0):
         layers = keras.layers
         model = keras.Sequential(
             [
                 keras.Input((6, 6, 2)),
                 layers.Conv2D(3, 3, use_bias=False),
                 layers.BatchNormalization(),
-                layers.ReLU(),
+                layers.ReLU(negative_slope=slope),
                 layers.Conv2D(4, 1),
             ]
         )
         model.set_weights([rng.uniform(0.5, 2, w.shape) for w in model.get_weights()])
         return model
 
-    source, target, twin = small(), small(), small()
+    # The slope is no weight: with the same weights, the two answer differently, and
+    # it shows which of them was asked.
+    source, target, twin = small(), small(0.3), small(0.3)
     wanted = source.get_weights()
     before = target.get_weights()
     twin.set_weights(wanted)
     images = rng.normal(size=(5, 6, 6, 2)).astype(np.float32)
-    expected = np.array(source(images, training=False))
+    expected = np.array(twin(images, training=False))
+    sources = np.array(source(images, training=False))
     batch_mode = np.array(twin(images, training=True))
     try:
         found = answer(source, target, images)
@@ -214,11 +219,16 @@ def ch4_transplant(answer) -> str:
                 "but they are weights."
             )
         raise Hint(f"after copying, {wrong[0]} differs from the source's.")
+    if np.shape(found) == sources.shape and np.allclose(found, sources, atol=1e-4):
+        raise Hint(
+            "the weights are right, but it is the source that answers. Return what the "
+            "target says."
+        )
     if np.shape(found) != expected.shape or not np.allclose(found, expected, atol=1e-4):
         raise Hint(
             "the weights are right; what is returned is not the target's output."
         )
-    return "same weights, same answer, though no layer has the same name."
+    return "same weights, though no layer has the same name, and the target answers."
 
 
 FOLLOWS = {"c", "d", "f"}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .common import Hint, NotYet, exercise
+from .common import Hint, NotYet, dictionary, exercise, named, number
 
 __all__ = ["ch6_augmentation", "ch6_order", "ch6_preprocess", "ch6_rate"]
 
@@ -51,6 +51,7 @@ def ch6_preprocess(answer: Callable) -> str:
     scaled = np.repeat(images[..., None] / 255, 3, axis=-1)
     expected = (scaled - MEAN) / STD
     own_mean = scaled.mean(axis=(1, 2), keepdims=True)
+    grey = images[..., None].astype(float)
     mistakes = {
         "this is 1/255 alone. Subtract the mean, then divide by the deviation.": scaled,
         "mean and deviation belong to values from 0 to 1: divide by 255 first.": (
@@ -63,6 +64,21 @@ def ch6_preprocess(answer: Callable) -> str:
         "you divide first and subtract afterwards; the mean comes off first.": (
             scaled / STD - MEAN
         ),
+        "this multiplies by the deviation. Divide by it.": (scaled - MEAN) * STD,
+        "the mean belongs to values from 0 to 1, and was subtracted from bytes: divide "
+        "by 255 before that.": (grey - MEAN) / 255 / STD,
+        "// rounds down, so nearly every grey became 0. Divide with /.": (
+            grey // 255 - MEAN
+        )
+        / STD,
+        "this divides by 256. The largest grey is 255, and should become 1.": (
+            grey / 256 - MEAN
+        )
+        / STD,
+        "one mean and one deviation for all: each channel has its own.": (
+            scaled - MEAN.mean()
+        )
+        / STD.mean(),
         "the channels are in the order blue, green, red; DenseNet's is the other.": (
             scaled - MEAN[::-1]
         )
@@ -72,6 +88,8 @@ def ch6_preprocess(answer: Callable) -> str:
             scaled - own_mean
         )
         / scaled.std(axis=(1, 2), keepdims=True),
+        "you used the mean of these images. ImageNet's is the one that was trained "
+        "on.": (scaled - scaled.mean()) / scaled.std(),
     }
     if not np.allclose(result, expected, atol=1e-4):
         for hint, mistake in mistakes.items():
@@ -82,9 +100,40 @@ def ch6_preprocess(answer: Callable) -> str:
                 f"the result is {result.dtype}, which wraps around or rounds. "
                 "Convert to float32 before you calculate."
             )
+        if np.allclose(result, expected, atol=0.01):
+            raise Hint(f"nearly right: {result.dtype} is too coarse. Use float32.")
+        back = np.asarray(result, float) * STD + MEAN
+        if np.allclose(np.sort(back.ravel()), np.sort(scaled.ravel()), atol=1e-3):
+            raise Hint(
+                "all greys are there, but not in their places: reshape and tile read "
+                "row by row. Each pixel's grey should stand in its own three channels: "
+                "np.stack([x, x, x], axis=-1), or images[..., None]."
+            )
         worst = np.abs(result - expected).max()
         raise Hint(f"the largest difference from Keras' own result is {worst:.2f}.")
+    if result.dtype != np.float32:
+        raise Hint(
+            f"the numbers are right, and {result.dtype}; 32 bits are asked for: "
+            '.astype("float32").'
+        )
     return "three lines, and the first layer sees what it was trained on."
+
+
+def _where_two_runs_meet(answer: Callable) -> tuple | None:
+    """Return two far pairs of seed and epoch with one order, None if none was found.
+
+    They exist where one number is made of two: by 100 * seed + epoch, say, seed 1 in
+    epoch 0 and seed 0 in epoch 100; or by writing one behind the other.
+    """
+    far = (*range(2, 10_001), 2**14, 2**15, 2**16, 10**5, 10**6, 2**20)
+    for fixed, moved in (((1, 0), lambda n: (0, n)), ((0, 1), lambda n: (n, 0))):
+        order = _run(answer, 50, *fixed)
+        for number_of in far:
+            if (_run(answer, 50, *moved(number_of)) == order).all():
+                return moved(number_of), fixed
+    if (_run(answer, 50, 1, 11) == _run(answer, 50, 11, 1)).all():
+        return (1, 11), (11, 1)
+    return None
 
 
 @exercise
@@ -119,16 +168,20 @@ def ch6_order(answer: Callable) -> str:
             "right orders, but your function seeds NumPy for the whole program. "
             "Use a generator of its own: np.random.default_rng(...)."
         )
+    if met := _where_two_runs_meet(answer):
+        one, other = met
+        raise Hint(
+            f"seed {one[0]} in epoch {one[1]} has the order of seed {other[0]} in "
+            f"epoch {other[1]}. A factor only moves the place where two runs meet: "
+            "keep the two numbers apart."
+        )
     return "no state is left behind, so any epoch can be made again, alone."
 
 
 @exercise
 def ch6_augmentation(answer) -> str:
     """Exercise 6.3: the letters of the honest augmentations, as a set."""
-    letters = {str(letter).strip().lower() for letter in answer}
-    strange = sorted(letters - set(AUGMENTATION_HINTS))
-    if strange:
-        raise Hint(f"{strange[0]!r} is none of the letters a to f.")
+    letters = named(answer, AUGMENTATION_HINTS)
     wrong = sorted(letters ^ HONEST)
     if wrong:
         raise Hint(f"look at {AUGMENTATION_HINTS[wrong[0]]}")
@@ -146,10 +199,9 @@ def ch6_rate(answer: dict) -> str:
         "pace, and the faster waits.",
         "cache": "reading costs almost nothing now. Who is the slower one?",
     }
-    if missing := sorted(set(expected) - set(answer)):
-        raise Hint(f"give a number for {missing[0]!r} too.")
+    answer = dictionary(answer, expected, "...")
     for name, rate in expected.items():
-        given = float(answer[name])
+        given = number(answer[name], repr(name))
         if np.isclose(given, rate / 1000, rtol=0.02):
             raise Hint(f"{name!r} is in images a millisecond; give images a second.")
         if np.isclose(given, 750, rtol=0.02):

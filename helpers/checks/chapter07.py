@@ -1,8 +1,10 @@
 """Checks for chapter 7, Fine-tune on a GPU."""
 
+from dataclasses import fields
+
 from helpers.plan import Plan, Stage
 
-from .common import Hint, NotYet, exercise
+from .common import Hint, NotYet, dictionary, exercise, number
 
 __all__ = ["ch7_boundary", "ch7_curves", "ch7_freeze", "ch7_plan"]
 
@@ -40,6 +42,7 @@ def ch7_boundary(answer: int) -> str:
         ALL - BEHIND_POOL3: "this counts what is frozen.",
         0: "nothing is trainable: was the backbone frozen as a whole before?",
     }
+    answer = number(answer)
     if answer in mistakes:
         raise Hint(mistakes[answer])
     if answer != BEHIND_POOL3:
@@ -92,7 +95,9 @@ def ch7_freeze(answer) -> str:
         if missing := sorted(behind - trainable):
             raise Hint(
                 f"after the {call}, {missing[0]!r} is frozen, but lies behind the "
-                "boundary. Who sets it to trainable again?"
+                "boundary. Who sets it to trainable again? (`model.trainable = "
+                "True` does not, if the model itself is trainable already: Keras then "
+                "leaves the layers as they are.)"
             )
         if left := sorted(trainable - behind):
             raise Hint(
@@ -134,10 +139,39 @@ def ch7_plan(answer: Plan) -> str:
     if answer.gradient_accumulation_steps != 4:
         averaged = 16 * answer.gradient_accumulation_steps
         raise Hint(f"a step averages over {averaged} images; 64 are asked for.")
+    if problem := _changed(answer, FREE_OF_PLAN) or _changed(block, FREE_OF_BLOCK):
+        raise Hint(problem)
+    if problem := _changed(head, FREE_OF_HEAD):
+        raise Hint(f"in the head's stage, {problem}")
+    if head.patience not in (None, 3):
+        raise Hint(f"the head's stage waits {head.patience} epochs, not three.")
     return (
         f"behind pool3_pool, {BEHIND_POOL3:,} of the backbone's parameters train. The "
         "plan can be committed now, before anybody has seen a test image."
     )
+
+
+# What the exercise asks for, or leaves open; everything else is as `Plan` has it.
+FREE_OF_PLAN = {
+    *("stages", "pixels", "precision", "batch_size"),
+    "gradient_accumulation_steps",
+}
+FREE_OF_BLOCK = {
+    *("name", "boundary", "num_epochs", "learning_rate", "augmentation", "patience")
+}
+FREE_OF_HEAD = {"name", "boundary", "num_epochs", "learning_rate", "patience"}
+
+
+def _changed(made: Plan | Stage, free: set[str]) -> str | None:
+    """Say which field that nobody asked to change is not at its default, if any is."""
+    for one in fields(made):
+        value = getattr(made, one.name)
+        if one.name not in free and value != one.default:
+            return (
+                f"{one.name} is {value!r}. Nothing was asked of it: leave it at "
+                f"{one.default!r}, and change one thing at a time."
+            )
+    return None
 
 
 def _boundary_problem(boundary: str) -> str | None:
@@ -173,14 +207,20 @@ def _stage_problem(head: Stage, block: Stage) -> str | None:
         return "without patience the last epoch counts, and not the best one."
     if block.patience != 3:
         return f"training waits {block.patience} epoch(s) for a better one, not three."
+    if block.num_epochs <= block.patience:
+        return (
+            f"with {block.num_epochs} epoch(s), three in a row that are no better "
+            "never end the training. Give it more."
+        )
     return None
 
 
 @exercise
 def ch7_curves(answer: dict) -> str:
     """Exercise 7.4: what to do next about each of four learning curves."""
+    answer = dictionary(answer, CURVES, '"..."')
     for name, advice in CURVES.items():
-        given = str(answer.get(name, "nothing"))
+        given = str(answer[name]).strip().lower()
         if given not in CURVES.values():
             choices = ", ".join(f'"{choice}"' for choice in sorted(CURVES.values()))
             raise Hint(f"{name} is {given!r}; choose among {choices}.")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .common import Hint, exercise
+from .common import Hint, dictionary, exercise, named, number
 
 __all__ = ["ch9_boundary", "ch9_curve", "ch9_leaks", "ch9_schedule"]
 
@@ -16,17 +16,16 @@ SENTENCES = {
 @exercise
 def ch9_curve(answer: dict, val_losses) -> str:
     """Exercise 9.1: the epoch of the lowest validation loss, and what follows it."""
-    if not isinstance(answer, dict) or set(answer) != {"epoch", "sentence"}:
-        raise Hint("keep the dictionary with its keys epoch and sentence.")
+    answer = dictionary(answer, ("epoch", "sentence"), "...")
     best = int(np.argmin(val_losses)) + 1
-    epoch = answer["epoch"]
+    epoch = number(answer["epoch"], "epoch")
     if epoch == len(val_losses):
         raise Hint("the last epoch has the lowest *training* loss. Look at the dashes.")
     if epoch == best - 1:
         raise Hint("close. The table counts epochs from 1, Python's lists from 0.")
     if epoch != best:
         raise Hint("look for the smallest val_loss: np.argmin finds its place.")
-    sentence = str(answer["sentence"]).lower()
+    sentence = str(answer["sentence"]).strip().lower()
     if sentence in SENTENCES:
         raise Hint(SENTENCES[sentence])
     if sentence != "b":
@@ -53,9 +52,7 @@ LEAK_HINTS = {
 @exercise
 def ch9_leaks(answer: str) -> str:
     """Exercise 9.2: the letters of the preparations in which augmentation leaks."""
-    letters = {letter for letter in str(answer).upper() if letter.isalpha()}
-    if not letters or not letters <= set("ABCDE"):
-        raise Hint('use letters from A to E, as in "AD".')
+    letters = named(answer, LEAK_HINTS)
     for letter in "ADBCE":
         if (letter in letters) != (letter in LEAKY):
             raise Hint(LEAK_HINTS[letter])
@@ -84,6 +81,7 @@ def minutes(name: str) -> float:
 @exercise
 def ch9_boundary(answer: str) -> str:
     """Exercise 9.3: the earliest boundary whose trainings fit into 20 minutes."""
+    answer = str(answer).strip()
     if answer not in BEHIND:
         raise Hint(f"name one of the layers: {', '.join(BEHIND)}.")
     took = minutes(answer)
@@ -104,7 +102,10 @@ def ch9_schedule(answer) -> str:
     """Exercise 9.4: a function (step, num_steps, peak) -> learning rate."""
     if not callable(answer):
         raise Hint("the answer is the function itself: answer = schedule, without ().")
-    at = {step: float(answer(step, 200, 3.0)) for step in (0, 5, 10, 58, 105, 200)}
+    at = {
+        step: number(answer(step, 200, 3.0), f"what it returns at step {step}")
+        for step in (0, 5, 10, 58, 105, 200)
+    }
     if at[0] != 0:
         raise Hint(f"at step 0 of 200 the rate is {at[0]:.3g}; it starts from 0.")
     if abs(at[5] - 1.5) > 1e-6:
@@ -124,6 +125,6 @@ def ch9_schedule(answer) -> str:
             f"halfway between peak and end the rate is {at[105]:.3g}; expected 1.5. "
             "t is 0 at the peak, not at the start."
         )
-    if abs(float(answer(50, 1000, 0.5)) - 0.5) > 1e-6:
+    if abs(number(answer(50, 1000, 0.5), "what it returns") - 0.5) > 1e-6:
         raise Hint("it fits 200 steps only: use num_steps and peak.")
     return "up in a line, down along a cosine, and zero at the end."

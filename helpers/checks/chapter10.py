@@ -4,7 +4,7 @@ import numpy as np
 
 from helpers import evaluation
 
-from .common import Hint, check_choice, exercise
+from .common import Hint, check_choice, described, dictionary, exercise, number
 
 __all__ = ["ch10_bins", "ch10_follows", "ch10_slices", "ch10_useless"]
 
@@ -18,9 +18,9 @@ def _near(value: float, target: float) -> bool:
 @exercise
 def ch10_bins(answer) -> str:
     """Check the expected calibration error of four bins, and which bin adds most."""
-    if not isinstance(answer, dict) or set(answer) != {"error", "bin"}:
-        raise Hint("keep the dictionary with its keys error and bin.")
-    error, most = float(answer["error"]), str(answer["bin"]).strip().lower()
+    answer = dictionary(answer, ("error", "bin"), "...")
+    error = number(answer["error"], "error")
+    most = str(answer["bin"]).strip().lower()
     if _near(error, 23.6 / 400 * 100):
         raise Hint("give the error as a share from 0 to 1, not in percent.")
     if _near(error, 0.0875):
@@ -32,6 +32,11 @@ def ch10_bins(answer) -> str:
         raise Hint(
             "in bin a more is right than promised, so its gap goes the other way. The "
             "error adds up the sizes of the gaps; here they cancelled."
+        )
+    if _near(error, 0.06):
+        raise Hint(
+            "0.06 is the gap of bin c alone, or the right number rounded to two "
+            "decimals. Give three."
         )
     if not _near(error, 23.6 / 400):
         raise Hint(
@@ -53,7 +58,13 @@ def ch10_bins(answer) -> str:
 @exercise
 def ch10_useless(answer, labels) -> str:
     """Check probabilities [n, k] that are calibrated and say the same of each slice."""
-    said, labels = np.asarray(answer, float), np.asarray(labels)
+    labels = np.asarray(labels)
+    try:
+        said = np.asarray(answer, float)
+    except (TypeError, ValueError, OverflowError):
+        raise Hint(
+            f"an array of probabilities is expected; this is {described(answer)}."
+        ) from None
     shares = np.bincount(labels) / len(labels)
     if said.shape != (len(labels), len(shares)):
         raise Hint(
@@ -100,8 +111,7 @@ WHY_NOT = {
 @exercise
 def ch10_slices(answer) -> str:
     """Check which slices may set the temperature of fold 2's networks."""
-    if not isinstance(answer, dict) or set(answer) != set(SLICES):
-        raise Hint("keep the dictionary with its keys a, b, c and d.")
+    answer = dictionary(answer, SLICES, '"..."')
     words = {key: str(value).strip().lower() for key, value in answer.items()}
     unknown = sorted(set(words.values()) - set(SLICES.values()))
     if unknown:

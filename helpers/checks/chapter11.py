@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .common import Hint, check_choice, exercise
+from .common import Hint, check_choice, dictionary, exercise
 
 __all__ = ["ch11_controls", "ch11_follows", "ch11_pointing"]
 
@@ -128,8 +128,7 @@ CONTROL_HINTS = {
 @exercise
 def ch11_controls(answer) -> str:
     """Check which control each of three claims needs most."""
-    if not isinstance(answer, dict) or set(answer) != set(CONTROLS):
-        raise Hint("keep the dictionary with its keys a, b and c.")
+    answer = dictionary(answer, CONTROLS, '"..."')
     words = {
         key: " ".join(str(value).lower().split()).strip("\"'")
         for key, value in answer.items()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .common import Hint, check_choice, exercise
+from .common import Hint, check_choice, dictionary, exercise
 
 __all__ = ["ch12_bias_field", "ch12_controls", "ch12_curves", "ch12_follows"]
 
@@ -86,8 +86,7 @@ CURVE_HINTS = {
 @exercise
 def ch12_curves(answer) -> str:
     """Check which of three models each question is answered by."""
-    if not isinstance(answer, dict) or set(answer) != set(CURVES):
-        raise Hint("keep the dictionary with its keys a, b, c and d.")
+    answer = dictionary(answer, CURVES, '"..."')
     words = {key: str(value).strip().lower() for key, value in answer.items()}
     for key, word in words.items():
         if word not in ("a", "b", "c"):
@@ -122,8 +121,7 @@ CONTROL_HINTS = {
 @exercise
 def ch12_controls(answer) -> str:
     """Check which control each of four claims needs most."""
-    if not isinstance(answer, dict) or set(answer) != set(CONTROLS):
-        raise Hint("keep the dictionary with its keys a, b, c and d.")
+    answer = dictionary(answer, CONTROLS, '"..."')
     words = {
         key: " ".join(str(value).lower().split()).strip("\"'")
         for key, value in answer.items()

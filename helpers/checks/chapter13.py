@@ -7,7 +7,7 @@ import numpy as np
 
 from helpers import scans
 
-from .common import Hint, check_choice, exercise
+from .common import Hint, check_choice, dictionary, exercise, number, whole
 
 __all__ = ["ch13_card", "ch13_exports", "ch13_limit", "ch13_serving"]
 
@@ -56,7 +56,7 @@ def _compare(given: np.ndarray, expected: np.ndarray, name: str) -> None:
 def ch13_limit(answer, inside, outside, budget: float) -> str:
     """Check the smallest limit that keeps a budget of false alarms."""
     inside, outside = np.asarray(inside, float), np.asarray(outside, float)
-    limit, allowed = float(answer), int(np.floor(budget * len(inside) + 1e-9))
+    limit, allowed = number(answer), int(np.floor(budget * len(inside) + 1e-9))
     alarms = int((inside > limit).sum())
     if 0 < limit < 1 and inside.min() > 1:
         raise Hint("this is a share. Give a distance: the limit itself.")
@@ -107,23 +107,28 @@ def ch13_card(answer) -> str:
 @exercise
 def ch13_exports(answer, reference, one, other) -> str:
     """Check what two exports change, and which of them may be shipped."""
-    if not isinstance(answer, dict) or set(answer) != {"largest", "changed", "ship"}:
-        raise Hint("keep the dictionary with its keys largest, changed and ship.")
+    answer = dictionary(answer, ("largest", "changed", "ship"), "...")
+    for key in ("largest", "changed"):
+        pair = answer[key]
+        if isinstance(pair, str) or not np.iterable(pair) or len(pair) != 2:
+            raise Hint(f"{key}: give two numbers, the one of A and that of B.")
     reference = np.asarray(reference, float)
     for name, said, largest, changed in zip(
         "AB", (one, other), answer["largest"], answer["changed"], strict=True
     ):
+        largest = number(largest, f"({name}) largest")
+        changed = whole(changed, f"({name}) changed")
         said = np.asarray(said, float)
         apart = np.abs(said - reference)
         labels = int((said.argmax(axis=1) != reference.argmax(axis=1)).sum())
-        if abs(float(largest) - apart.mean()) < 1e-9 < apart.max():
+        if abs(largest - apart.mean()) < 1e-9 < apart.max():
             raise Hint(f"({name}) this is the mean difference. One bad answer hides.")
-        if not np.isclose(float(largest), apart.max(), rtol=0.02, atol=1e-9):
+        if not np.isclose(largest, apart.max(), rtol=0.02, atol=1e-9):
             raise Hint(
                 f"({name}) largest: the largest difference of any probability from "
                 "the reference, np.abs(a - b).max()."
             )
-        if int(changed) != labels:
+        if changed != labels:
             raise Hint(
                 f"({name}) changed: how many files have another first label than with "
                 "the reference? Compare argmax along the classes, file by file."

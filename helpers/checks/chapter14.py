@@ -3,31 +3,34 @@
 from helpers import recorded
 from helpers.audit import manifest
 
-from .common import Hint, check_choice, exercise
+from .common import Hint, check_choice, dictionary, exercise, whole
 
 __all__ = ["ch14_card", "ch14_new", "ch14_questions", "ch14_review"]
 
 QUESTIONS = {
-    1: (1, "“unseen” is a claim about who was in the training."),
-    2: (6, "one number for four classes: ask which class pays."),
-    4: (4, "a margin over what? Ask what can be had without knowing a tumor."),
-    7: (2, "the held-out images are the test. Ask who chose, and on what."),
-    8: (3, "another collection: ask what the negative class consists of."),
-    10: (5, "ask what an interval says about how far the number would move."),
+    1: ((1,), "“unseen” is a claim about who was in the training."),
+    2: ((6,), "one number for four classes: ask which class pays."),
+    4: ((4,), "a margin over what? Ask what can be had without knowing a tumor."),
+    7: ((2,), "the held-out images are the test. Ask who chose, and on what."),
+    8: ((3,), "another collection: ask what the negative class consists of."),
+    10: ((5, 7), "ask what an interval says about how far the number would move."),
 }
 
 
 @exercise
 def ch14_questions(answer) -> str:
     """Check which of the eight questions each sentence of the paper leaves open."""
-    if not isinstance(answer, dict) or set(answer) != set(QUESTIONS):
-        raise Hint("keep the dictionary with the sentences 1, 2, 4, 7, 8 and 10.")
-    for sentence, (question, why) in QUESTIONS.items():
-        if int(answer[sentence]) not in range(1, 8):
-            raise Hint(f"({sentence}) the questions are numbered 1 to 7.")
-        if int(answer[sentence]) != question:
+    answer = dictionary(answer, QUESTIONS, "...")
+    for sentence, (questions, why) in QUESTIONS.items():
+        given = whole(answer[sentence], f"({sentence})")
+        if given not in range(1, 9):
+            raise Hint(f"({sentence}) the questions are numbered 1 to 8.")
+        if given not in questions:
             raise Hint(f"({sentence}) {why}")
-    return "each of the first six questions is asked once. (3) asks for the seventh."
+    return (
+        "each of the first six questions fits one of them, and (3) asks for the "
+        "seventh, which fits (10) too."
+    )
 
 
 def _new_to_training() -> dict[str, int]:
@@ -53,7 +56,7 @@ def _new_to_training() -> dict[str, int]:
 def ch14_new(answer) -> str:
     """Check how many test images share nothing known with Training."""
     counts = _new_to_training()
-    number = int(answer)
+    number = whole(answer)
     if number == counts["known"]:
         raise Hint("these are the images that do share something. Take the others.")
     if number == counts["no slice"]:

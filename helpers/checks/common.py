@@ -113,12 +113,12 @@ def dictionary(answer, keys: Iterable, example: str) -> dict:
     return answer
 
 
-def positions(
+def whole_numbers(
     answer,
     what: str = "the answer",
     from_mask: Callable[[int], str] | None = None,
 ) -> np.ndarray:
-    """Return an answer as whole numbers, [n], none twice; else raise `Hint`.
+    """Return an answer as one row of whole numbers, [n]; else raise `Hint`.
 
     A list, tuple, set, range or anything that NumPy makes one row of counts.
     `from_mask`: how numbers come from a mask of so many True and False.
@@ -144,8 +144,17 @@ def positions(
         )
     if found.dtype.kind not in "iu":
         raise Hint(f"{what} should be whole numbers, and holds {found.dtype}.")
+    return found
+
+
+def positions(answer, from_mask: Callable[[int], str] | None = None) -> np.ndarray:
+    """Return an answer as whole numbers, [n], none twice; else raise `Hint`.
+
+    See `whole_numbers`.
+    """
+    found = whole_numbers(answer, from_mask=from_mask)
     if len(np.unique(found)) < len(found):
-        raise Hint(f"{what} names something twice; each comes once.")
+        raise Hint("the answer names something twice; each comes once.")
     return found
 
 

@@ -390,6 +390,7 @@ def record(
         "conditions": np.array([str(c) for c in conditions]),
         "scored": probabilities.astype(np.float16),
     }
+    today = recorded.Run({}, recorded.scored_today(arrays))
     about = info(
         experiment,
         slices.description(),
@@ -403,10 +404,10 @@ def record(
         "plan": plan["chosen"],
         "looks": looks,
         "seeds": plan["seeds"],
-        "num_scored": len(scored),
-        "num_patients_scored": len(np.unique(slices.patient[scored])),
+        "num_scored": len(today.labels),
+        "num_patients_scored": len(np.unique(today.groups)),
         **extra,
-        "results": results_of(recorded.Run({}, arrays)),
+        "results": results_of(today),
     }
     write(about, **arrays)
 
