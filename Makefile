@@ -79,5 +79,5 @@ lock: setup  ## resolve requirements.in into requirements.lock again (authors)
 	  --custom-compile-command "make lock" requirements.in -o requirements.lock
 
 clean:  ## remove the environment, the built book and all caches; keep your downloads
-	rm -rf .venv _build assets_extra/_offline data/cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv _build data/cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,18 +1,23 @@
 """Interactive pieces that work in a built page, in JupyterLab and in Colab alike.
 
-Neither needs a kernel or the network once the page is made.
+None needs a kernel or the network once the page is made.
 """
 
 import base64
 import html
 import io
-from collections.abc import Callable, Sequence
+import itertools
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
 import matplotlib.pyplot as plt
 from IPython.display import HTML
 from jupyterquiz.dynamic import loader, renderer
 from matplotlib.figure import Figure
+
+from helpers.config import CourseError
 
 # Dark text on light cards, and the other way round where the package writes on colour:
 # every pair has a contrast of at least 4.5 to 1 on light and dark pages.
@@ -166,3 +171,91 @@ def slider_frames(
         'style="width: min(100%, 24em); vertical-align: middle"></label> '
         f"<output>{values[start]:g}</output>" + "".join(images) + "</figure>"
     )
+
+
+# Acts on its own <figure> only, as SLIDE does: looks the place of what is chosen up.
+LOOK_UP = (
+    "const box = this.closest('figure'); let place = 0;"
+    "box.querySelectorAll('fieldset').forEach(set => {"
+    "const range = set.querySelector('input[type=range]');"
+    "const radios = [...set.querySelectorAll('input[type=radio]')];"
+    "const at = range ? Number(range.value) : radios.findIndex(one => one.checked);"
+    "if (range) { const words = JSON.parse(range.dataset.words);"
+    "set.querySelector('b').textContent = words[at];"
+    "range.setAttribute('aria-valuetext', words[at]); }"
+    "place = place * Number(set.dataset.size) + at; });"
+    "box.querySelector('output').textContent = JSON.parse(box.dataset.said)[place];"
+)
+REVEAL = (
+    "const box = this.closest('figure'); box.querySelector('.told').hidden = false;"
+    "this.hidden = true;"
+)
+MOST_STATES = 2000
+
+
+def explore(
+    describe: Callable[..., str],
+    start: Mapping[str, object],
+    guess: str = "",
+    **choices: Sequence,
+) -> HTML:
+    """Return a text that follows what a reader chooses, without a kernel.
+
+    `choices`: by name, the values to choose from, words as buttons and numbers on a
+    slider; `describe(**chosen)`: what is said of one choice of each; `start`: what is
+    chosen first, and what stands in print. `guess`: a question that comes before the
+    text, which a button then shows. All texts are stored in the page: at most 2,000.
+    """
+    number = math.prod(map(len, choices.values()))
+    if number > MOST_STATES:
+        raise CourseError(
+            f"{number} texts are too many for a page; offer fewer values."
+        )
+    said = [
+        describe(**dict(zip(choices, values, strict=True)))
+        for values in itertools.product(*choices.values())
+    ]
+    sets, place = [], 0
+    for name, values in choices.items():
+        first = list(values).index(start[name])
+        place = place * len(values) + first
+        sets.append(_field(name, values, first))
+    data = html.escape(json.dumps(said, ensure_ascii=False))
+    asked = (
+        f'<p>{html.escape(guess)} <input type="text" size="8" aria-label="your guess"> '
+        f'<button type="button" onclick="{REVEAL}">Show</button></p>'
+        if guess
+        else ""
+    )
+    return HTML(
+        "<style>@media print {.told[hidden] {display: block !important}}</style>"
+        f'<figure class="explore" style="margin: 1em 0" data-said="{data}">{asked}'
+        f'<div class="told"{" hidden" if guess else ""}>{"".join(sets)}'
+        '<output role="status" style="display: block; font-family: monospace; '
+        f'overflow-x: auto; white-space: pre">{html.escape(said[place])}</output>'
+        "</div></figure>"
+    )
+
+
+def _field(name: str, values: Sequence, first: int) -> str:
+    """Return one control of `explore`: a slider for numbers, buttons for words."""
+    words = [f"{v:g}" if isinstance(v, int | float) else str(v) for v in values]
+    label = html.escape(name.replace("_", " "))
+    if isinstance(values[0], str):
+        group = "explore" + uuid4().hex
+        inside = "".join(
+            f'<label style="margin-right: 1em"><input type="radio" name="{group}" '
+            f'onchange="{LOOK_UP}"{" checked" if i == first else ""}> '
+            f"{html.escape(word)}</label>"
+            for i, word in enumerate(words)
+        )
+        inside = f"<legend style='float: none; font-size: 1em'>{label}</legend>{inside}"
+    else:
+        shown = html.escape(json.dumps(words))
+        inside = (
+            f'<label>{label}: <input type="range" min="0" max="{len(words) - 1}" '
+            f'value="{first}" data-words="{shown}" aria-valuetext="{words[first]}" '
+            f'oninput="{LOOK_UP}" style="vertical-align: middle; '
+            f'width: min(100%, 20em)"></label> <b>{words[first]}</b>'
+        )
+    return f'<fieldset data-size="{len(words)}">{inside}</fieldset>'

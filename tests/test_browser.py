@@ -32,7 +32,6 @@ class Seen:
     raw_formulas: list[str] = field(default_factory=list)
     num_formulas: int = 0
     num_drawn: int = 0
-    widgets_waiting: int = 0
     overflow: dict[int, list[str]] = field(default_factory=dict)
     colours: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
@@ -47,9 +46,6 @@ def opened(context, url: str) -> tuple[Page, Seen]:
     page.on("requestfailed", lambda request: seen.missing.append(request.url))
     page.on("response", lambda r: r.status >= 400 and seen.missing.append(r.url))
     page.goto(url, wait_until="load")
-    waiting = "script[type='application/vnd.jupyter.widget-view+json']"
-    if page.locator(waiting).count():
-        page.wait_for_selector(".jupyter-widgets", state="attached")
     if page.locator("script", has_text="show_questions").count():
         page.wait_for_selector(".Quiz", state="attached")
     seen.outside = list(context.outside)

@@ -1,14 +1,12 @@
 """Setup, packing and publishing do what they say, and say what fails."""
 
 import hashlib
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -23,7 +21,6 @@ from tools import (
     colab,
     colab_test,
     environment,
-    offline_assets,
     pack,
     publish_config,
 )
@@ -171,48 +168,6 @@ def test_no_network_at_setup_is_said_with_the_way_out(copy):
     assert not (copy / ".venv" / "course-lock").exists()
 
 
-# --- what the pages serve offline -----------------------------------------------------
-
-
-def tarball(**files: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(f"package/{name}")
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def test_a_changed_tarball_is_refused_and_nothing_kept(tmp_path, monkeypatch):
-    package = offline_assets.PACKAGES[0]
-    sent = tarball(**dict.fromkeys(package.files, b"not it"))
-    monkeypatch.setattr(offline_assets, "download", lambda url: sent)
-    with pytest.raises(
-        offline_assets.AssetError, match="expected " + re.escape("Bt+S")
-    ):
-        offline_assets.fetch(tmp_path / "_offline")
-    assert not (tmp_path / "_offline").exists()
-
-
-def test_an_unreachable_registry_is_said_with_the_way_out(tmp_path, monkeypatch):
-    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
-    with pytest.raises(offline_assets.AssetError, match="npm_config_registry"):
-        offline_assets.fetch(tmp_path / "_offline")
-    assert not (tmp_path / "_offline").exists()
-
-
-def test_npms_settings_name_the_registry(tmp_path, monkeypatch):
-    monkeypatch.delenv("npm_config_registry", raising=False)
-    monkeypatch.delenv("NPM_CONFIG_REGISTRY", raising=False)
-    npmrc = tmp_path / ".npmrc"
-    assert offline_assets.registry(npmrc) == "https://registry.npmjs.org"
-    npmrc.write_text("fund=false\nregistry = https://mirror.example/npm/\n")
-    assert offline_assets.registry(npmrc) == "https://mirror.example/npm"
-    monkeypatch.setenv("npm_config_registry", "https://nearer.example/")
-    assert offline_assets.registry(npmrc) == "https://nearer.example"
-
-
 # --- the bootstrap cell ---------------------------------------------------------------
 
 NOTEBOOKS = sorted((ROOT / "chapters").rglob("*.ipynb"))
@@ -287,7 +242,7 @@ def test_colab_keeps_the_packages_it_brings(monkeypatch):
 def test_the_trial_of_colab_has_the_versions_that_setup_names():
     page = (ROOT / "chapters" / "setup.md").read_text()
     names = {"TensorFlow": "tensorflow", "Keras": "keras", "NumPy": "numpy"}
-    names |= {name: name for name in ("pandas", "scikit-learn", "ipywidgets")}
+    names |= {name: name for name in ("pandas", "scikit-learn")}
     pinned = colab_test.pins(colab_test.PINS.read_text())
     assert pinned["tensorflow-cpu"] == pinned["tensorflow"]
     for said, package in names.items():

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from helpers import widgets
+from helpers.config import CourseError
 
 QUESTIONS = [
     widgets.choice(
@@ -175,3 +176,43 @@ def test_a_slider_holds_every_frame_and_shows_only_the_start():
     assert "cut &lt;b&gt;" in page
     assert 'alt="at &quot;0.5&quot;"' in page
     assert plt.get_fignums() == []
+
+
+def sentence(boundary, pixels):
+    return f"{boundary} & {pixels} < done"
+
+
+EXPLORED = {"boundary": ("pool3", "pool4"), "pixels": (64, 96, 128)}
+
+
+def test_what_is_explored_stands_in_print_as_it_starts():
+    page = widgets.explore(
+        sentence, {"boundary": "pool4", "pixels": 96}, **EXPLORED
+    ).data
+    assert ">pool4 &amp; 96 &lt; done</output>" in page
+    assert page.count('type="radio"') == 2 and page.count('type="range"') == 1
+    with pytest.raises(CourseError, match="4000000 texts are too many"):
+        widgets.explore(
+            sentence,
+            {"boundary": 0, "pixels": 0},
+            boundary=range(2000),
+            pixels=range(2000),
+        )
+
+
+@pytest.mark.browser
+def test_what_is_explored_follows_buttons_and_slider(open_page):
+    start = {"boundary": "pool4", "pixels": 96}
+    plain = widgets.explore(sentence, start, **EXPLORED).data
+    asked = widgets.explore(sentence, start, "How many?", **EXPLORED).data
+    page = open_page(plain + asked)
+    first, second = page.locator("figure").all()
+    first.get_by_role("radio", name="pool3").check()
+    assert first.locator("output").inner_text() == "pool3 & 96 < done"
+    first.get_by_role("slider").focus()
+    page.keyboard.press("ArrowRight")
+    assert first.locator("output").inner_text() == "pool3 & 128 < done"
+    assert first.get_by_role("slider").get_attribute("aria-valuetext") == "128"
+    assert not second.locator("output").is_visible()
+    second.get_by_role("button", name="Show").click()
+    assert second.locator("output").inner_text() == "pool4 & 96 < done"

@@ -11,6 +11,7 @@ import zipfile
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from test_teach import PLANNED
 
 from helpers.config import ROOT
 from tools import pack, workshop
@@ -173,6 +174,15 @@ def test_an_exercise_waits_for_an_answer_and_takes_the_solution(run, number):
     assert texts[0][1].startswith("Not yet")
     assert texts[-1] == (number, texts[-1][1])
     assert texts[-1][1].startswith("Right: ")
+
+
+def test_no_step_computes_for_more_than_half_of_its_minutes(run):
+    minutes = {
+        int(step): int(end) - int(begin) for begin, end, step, _ in PLANNED if step
+    }
+    for step, given in minutes.items():
+        of_step = [cell for cell in run.cells if cell.metadata["step"] == step]
+        assert sum(c.metadata.get("seconds", 0) for c in of_step) < 30 * given, step
 
 
 def test_nothing_a_learner_reads_tells_a_result_before_it_is_computed(run, zipped):

@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from tools import dependencies, finish, offline_assets, reading
+from tools import dependencies, finish, reading
 from tools.dependencies import ROOT, digest
 from tools.execute import Executed, ExecutionError, execute_all, plain, write
 
@@ -146,7 +146,6 @@ def stage(all_pages: list[Page], done: dict[str, Executed], source: Path) -> Non
             code = [cell for cell in notebook.cells if cell.cell_type == "code"]
             for cell, outputs in zip(code, done[page.name].outputs, strict=True):
                 cell.outputs = [nbformat.from_dict(output) for output in outputs]
-            notebook.metadata["widgets"] = done[page.name].widgets
             reading.prepare(notebook)
             nbformat.write(notebook, target)
         else:
@@ -166,9 +165,9 @@ def state(folder: Path) -> str:
 
 
 def key() -> str:
-    """Return what the HTML follows from: staged pages, form, what is served offline."""
+    """Return what the HTML follows from: staged pages, and their form."""
     form = [digest((ROOT / name).read_bytes()) for name in FORM]
-    return digest(state(SOURCE), offline_assets.pins(), *form)
+    return digest(state(SOURCE), *form)
 
 
 def sphinx(source: Path) -> Path:
@@ -222,8 +221,6 @@ def complete(all_pages: list[Page]) -> bool:
 def build() -> bool:
     """Build the book if anything it follows from has changed; return whether it did."""
     all_pages = pages()
-    if offline_assets.fetch():
-        print("  fetched what the pages serve offline", flush=True)
     done = execute_all([page.name for page in all_pages if page.is_notebook])
     stage(all_pages, done, SOURCE)
     wanted = key()
@@ -253,7 +250,7 @@ def main() -> int:
     """Build and say where the book is; return an exit status."""
     try:
         built = build()
-    except (BookError, ExecutionError, offline_assets.AssetError) as error:
+    except (BookError, ExecutionError) as error:
         print(f"\n{error}\n\nThe book was not built.", file=sys.stderr)
         return 1
     except OSError as error:

@@ -42,13 +42,9 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class Executed:
-    """The outputs of one notebook: one list a code cell; and how long they took.
-
-    `widgets`: what ipywidgets stored, by which a page draws them without a kernel.
-    """
+    """The outputs of one notebook: one list a code cell; and how long they took."""
 
     outputs: list[list[dict]]
-    widgets: dict
     seconds: float
     date: str
 
@@ -64,9 +60,7 @@ def stored(name: str) -> Path:
 
 def executed(record: dict) -> Executed:
     """Return the part of a kept record that pages are made of."""
-    return Executed(
-        record["outputs"], record["widgets"], record["seconds"], record["date"]
-    )
+    return Executed(record["outputs"], record["seconds"], record["date"])
 
 
 def valid(name: str, notebook: dict) -> Executed | None:
@@ -166,7 +160,6 @@ def execute(name: str) -> Executed:
         "seconds": round(seconds, 1),
         "date": date.today().isoformat(),
         "outputs": outputs,
-        "widgets": dict(running.metadata.get("widgets", {})),
     }
     write(stored(name), json.dumps(record))
     return executed(record)

@@ -3,14 +3,6 @@ if (location.protocol === "file:") {
   DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 }
 
-// The widget manager asks MathJax 2's queue to draw a slider's label. MathJax 3, which
-// these pages carry, has none; labels without formulas need none.
-window.addEventListener("load", () => {
-  if (window.MathJax && !window.MathJax.Hub) {
-    window.MathJax.Hub = { Queue() {} };
-  }
-});
-
 // A switch in the page's bar shows or hides the code, and is remembered. On a phone code
 // is hidden until it is asked for: results and figures are what there is room for.
 function codeIsHidden() {
