@@ -132,22 +132,23 @@ def fit(
     features: np.ndarray,
     labels: np.ndarray,
     units: np.ndarray,
+    right: float = RIGHT,
 ) -> tuple[dict, np.ndarray]:
     """Set temperature, threshold and limit on held-out slices; see `Serving`.
 
     `probabilities` [n, k], `features` [n, d], `labels` [n], `units` [n] (who must stay
-    together) of slices that were not learned from. Returns what model.json says of it,
-    and the distances [n], sorted.
+    together) of slices that were not learned from; `right`: the share of answers that
+    should be. Returns what model.json says of it, and the distances [n], sorted.
     """
     temperature = temperature_for(probabilities, labels)
     shares = soften(probabilities, temperature)
-    right = shares.argmax(axis=1) == labels
-    threshold = threshold_for(shares.max(axis=1), right, RIGHT)
+    hit = shares.argmax(axis=1) == labels
+    threshold = threshold_for(shares.max(axis=1), hit, right)
     distances = np.sort(described.distance(features))
     decided = {
         "temperature": temperature,
         "threshold": None if math.isinf(threshold) else threshold,
-        "right": RIGHT,
+        "right": right,
         "limit": scope.limit_for(distances, FALSE_ALARMS),
         "false_alarms": FALSE_ALARMS,
         "decided_on": {"slices": len(labels), "units": len(np.unique(units))},

@@ -3,6 +3,8 @@
 import ast
 import re
 import shutil
+import subprocess
+import sys
 import time
 import zipfile
 
@@ -110,6 +112,14 @@ def test_the_zip_holds_the_workshop_and_nothing_else(zipped):
     assert in_chapters == {"chapters/workshop.ipynb"}
     assert {name for name in names if name.startswith("data/")} == set(PLAN["data"])
     assert not [n for n in names if n.startswith(("tests/", "helpers/experiments/"))]
+
+
+def test_the_zip_says_that_the_book_is_elsewhere(zipped):
+    command = [sys.executable, "-m", "tools.book"]
+    run = subprocess.run(command, cwd=zipped, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "This copy holds the workshop only: make lab opens it." in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_in_colab_one_notebook_and_one_upload_are_enough(tmp_path):
