@@ -190,8 +190,7 @@ def _write(name: str, model, path: Path) -> None:
     elif name == "savedmodel":
         shutil.rmtree(path, ignore_errors=True)
         model.export(path, format="tf_saved_model", verbose=False)
-    elif name == "onnx":
-        # Keras writes ONNX with tf2onnx, which it does not require itself.
+    elif name == "onnx":  # Keras hands TensorFlow's graph to tf2onnx
         model.export(path, format="onnx", verbose=False)
     else:
         more = {}
