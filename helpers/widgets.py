@@ -87,6 +87,18 @@ QUIZ_SCRIPT = """
       answers.setAttribute("aria-labelledby", question.id);
       if (text) { text.setAttribute("aria-labelledby", question.id); }
       wrapper.querySelector(".Feedback").setAttribute("role", "status");
+      // Arrows move among the answers; only space, enter or a click gives one.
+      wrapper.addEventListener("keydown", function (event) {
+        const options = [...wrapper.querySelectorAll(".MCButton input")];
+        const place = options.indexOf(document.activeElement);
+        if (place < 0) { return; }
+        if (event.key === "Enter") { options[place].click(); }
+        const steps = {ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1};
+        const step = steps[event.key];
+        if (!step) { return; }
+        event.preventDefault();
+        options[(place + step + options.length) % options.length].focus();
+      }, true);
     });
   })(100);
 })();

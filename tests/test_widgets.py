@@ -110,7 +110,12 @@ def test_a_quiz_answers_keys_and_clicks_whatever_mathjax_does(open_page, state):
     page.keyboard.press("Space")
     before = feedback.inner_text()
     page.keyboard.press("ArrowDown")
+    assert feedback.inner_text() == before  # arrows move, and answer nothing
+    page.keyboard.press("Enter")
     assert {before[:3], feedback.inner_text()[:3]} == {"Two", "Tha"}
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Space")
+    assert feedback.inner_text() == before
     page.get_by_role("textbox").focus()
     page.keyboard.type("4")
     page.keyboard.press("Enter")
