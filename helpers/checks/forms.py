@@ -165,6 +165,7 @@ def _forms() -> dict[str, Form]:
         "ch12_curves": match("abcd", tuple("ABC")),
         "ch12_controls": match("abcd", stress_controls),
         "ch12_follows": choose("abcdef"),
+        "ch13_card": choose("abcdefgh"),
         "ch14_questions": Form(
             tuple(
                 Field(str(key), tuple(map(str, range(1, 9))))
