@@ -97,3 +97,8 @@ def test_no_mistake_passes_by_luck_and_what_is_right_always_passes(monkeypatch, 
         for mistake in (forgets_flat, any_highest, lowest, one_place, most_mass):
             assert checks.ch11_pointing(mistake) is False
     capsys.readouterr()
+
+
+def test_a_stub_is_no_answer_yet(capsys):
+    assert checks.ch11_pointing(lambda *_: ...) is None
+    assert capsys.readouterr().out.startswith("Not yet: ")

@@ -106,3 +106,8 @@ WRONG = [
     test_a_right_answer_is_told_why,
     test_a_wrong_answer_is_told_its_mistake,
 ) = right_and_wrong(RIGHT, WRONG)
+
+
+def test_a_stub_is_no_answer_yet(capsys):
+    assert checks.ch12_bias_field(lambda *_: ...) is None
+    assert capsys.readouterr().out.startswith("Not yet: ")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .common import Hint, check_choice, dictionary, exercise
+from .common import Hint, NotYet, check_choice, dictionary, exercise
 
 __all__ = ["ch11_controls", "ch11_follows", "ch11_pointing"]
 
@@ -66,7 +66,7 @@ def ch11_pointing(points) -> str:
             f"{type(error).__name__}: {error}"
         ) from None
     if found is ...:
-        raise Hint("replace the ... in the function with one Boolean for each map.")
+        raise NotYet("replace the ... in the function with one Boolean for each map.")
     try:
         found = np.asarray(found)
     except ValueError:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .common import Hint, check_choice, dictionary, exercise
+from .common import Hint, NotYet, check_choice, dictionary, exercise
 
 __all__ = ["ch12_bias_field", "ch12_controls", "ch12_curves", "ch12_follows"]
 
@@ -48,7 +48,7 @@ def ch12_bias_field(under) -> str:
             f"{error}"
         ) from None
     if strong is ... or none is ...:
-        raise Hint("replace the ... in the function with the slice under the field.")
+        raise NotYet("replace the ... in the function with the slice under the field.")
     if not np.array_equal(image, before):
         raise Hint("the image that was passed is changed. Return a new one.")
     strong, none = np.asarray(strong), np.asarray(none)
