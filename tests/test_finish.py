@@ -139,3 +139,13 @@ def test_a_site_with_an_address_has_a_sitemap_and_a_page_for_what_is_lost(tmp_pa
         in (folder / "sitemap.xml").read_text()
     )
     assert 'href="https://a.org/brain/index.html"' in (folder / "404.html").read_text()
+
+
+def test_what_may_scroll_is_reached_by_keyboard_and_no_header_is_empty(tmp_path):
+    text = '<table class="dataframe"><tr><th></th><th>a</th></tr></table>'
+    done = finish.tables(text, page(tmp_path))
+    assert done == (
+        '<table tabindex="0" class="dataframe"><tr><td></td><th>a</th></tr></table>'
+    )
+    formula = r'<div class="math notranslate nohighlight">\[x\]</div>'
+    assert finish.formulas(formula, page(tmp_path)).startswith('<div tabindex="0" ')

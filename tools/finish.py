@@ -91,13 +91,16 @@ def formulas(text: str, page: Page) -> str:
     def drawn(found: re.Match) -> str:
         latex = html.unescape(found["latex"]).strip()
         display = "block" if found["tag"] == "div" else "inline"
-        return found[1] + convert(latex, display=display) + found["end"]
+        # What is too wide for a phone scrolls, and is reached by keyboard.
+        start = found[1].replace("<div ", '<div tabindex="0" ', 1)
+        return start + convert(latex, display=display) + found["end"]
 
     return MATH.sub(drawn, text)
 
 
 def tables(text: str, page: Page) -> str:
-    """Make plain cells of empty headers, which head nothing."""
+    """Make plain cells of empty headers; what may scroll is reached by keyboard."""
+    text = text.replace("<table ", '<table tabindex="0" ')
     return re.sub(r"<th>\s*</th>", "<td></td>", text)
 
 
