@@ -262,6 +262,7 @@ SEARCHED = {
     "how do i use my own images": ("setup", "your-own-images"),
     "my own images": ("setup", "your-own-images"),
     "my gpu": ("setup", "your-gpu"),
+    "grad-cam": ("11_explain", "grad-cam-written-out"),
     "out of memory": ("07_fine_tune", "when-the-memory-is-full"),
     "gpu out of memory": ("07_fine_tune", "when-the-memory-is-full"),
 }
