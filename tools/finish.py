@@ -88,14 +88,15 @@ MATH = re.compile(
 def formulas(text: str, page: Page) -> str:
     """Write every formula as MathML, which browsers draw and read out by themselves."""
 
-    def drawn(found: re.Match) -> str:
+    def mathml(found: re.Match) -> str:
         latex = html.unescape(found["latex"]).strip()
         display = "block" if found["tag"] == "div" else "inline"
-        # What is too wide for a phone scrolls, and is reached by keyboard.
-        start = found[1].replace("<div ", '<div tabindex="0" ', 1)
-        return start + convert(latex, display=display) + found["end"]
+        drawn = convert(latex, display=display)
+        if display == "block":  # scrolls on a phone, and is reached by keyboard
+            drawn = drawn.replace("<math ", '<math tabindex="0" ', 1)
+        return found[1] + drawn + found["end"]
 
-    return MATH.sub(drawn, text)
+    return MATH.sub(mathml, text)
 
 
 def tables(text: str, page: Page) -> str:
