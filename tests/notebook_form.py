@@ -25,6 +25,7 @@ TAGS = {
     "hide-cell",
     "remove-input",
     "remove-output",
+    "remove-stderr",
     "nbval-check-output",
     "nbval-ignore-output",
     "nbval-raises-exception",

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import MARKS, browser  # noqa: F401  (a fixture)
+from browsing import MARKS
 
 from helpers.config import ROOT
 from tools import slides, workshop
@@ -78,11 +78,14 @@ def test_a_book_that_is_out_of_date_is_not_shown(monkeypatch):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return slides.build(tmp_path_factory.mktemp("made") / "teach")
+    # The book's own settings, from which outputs follow, and not those of the tests.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COURSE_PROFILE", raising=False)
+        return slides.build(tmp_path_factory.mktemp("made") / "teach")
 
 
 @pytest.fixture
-def page(browser):  # noqa: F811
+def page(browser):
     """A page without a network; what it asked for and complained of is kept."""
     tab = browser.new_page(viewport={"width": 1280, "height": 720})
     tab.context.set_offline(True)

@@ -9,8 +9,6 @@ import ast
 import nbformat.v4
 from nbformat import NotebookNode
 
-from tools import answers
-
 NOT_YET = "Not yet: "
 HEAVIEST_DRAWING = 300_000  # characters; a cloud of points is lighter as dots
 IN_THE_NOTEBOOK = (
@@ -63,8 +61,13 @@ def is_open_exercise(cell: NotebookNode) -> bool:
 
 def exercise_of(cell: NotebookNode) -> str | None:
     """Return the name of the check that a cell calls, if a page can take its answer."""
-    names = [call.removeprefix("checks.") for call in _calls(cell)]
-    return next((name for name in names if name in answers.all_forms()), None)
+    names = [call for call in _calls(cell) if call.startswith("checks.")]
+    if not names:
+        return None
+    from tools import answers  # with the helpers, which a small book may do without
+
+    known = (name.removeprefix("checks.") for name in names)
+    return next((name for name in known if name in answers.all_forms()), None)
 
 
 def choose_form(output: NotebookNode) -> None:
@@ -89,6 +92,8 @@ def prepare(notebook: NotebookNode) -> None:
         elif can_wait(cell) and "remove-input" not in tags:
             tags.append("hide-input")
         if is_open_exercise(cell) and (name := exercise_of(cell)):
+            from tools import answers
+
             form = {"text/html": answers.form_html(name)}
             cell.outputs = [nbformat.v4.new_output("display_data", form)]
             tags.append("hide-input")
