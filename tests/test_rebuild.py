@@ -155,6 +155,8 @@ def small_book(course) -> Path:
     """The small course with what pages need: configuration, styles, an index."""
     shutil.copytree(ROOT / "assets_extra", course / "assets_extra")
     shutil.copy(ROOT / "_config.yml", course)
+    looks = course / "chapters" / "_static"
+    shutil.copytree(ROOT / "chapters" / "_static", looks, dirs_exist_ok=True)
     toc = "format: jb-book\nroot: index\nparts:\n- caption: All\n  chapters:\n"
     (course / "_toc.yml").write_text(toc + "  - file: one\n  - file: two\n")
     (course / "chapters" / "index.md").write_text("# Index\n\n[One](one.ipynb)\n")

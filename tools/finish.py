@@ -277,6 +277,8 @@ def searched(index: str) -> str:
     start, end = index.index("(") + 1, index.rindex(")")
     content = json.loads(index[start:end])
     for words, (name, anchor) in SEARCHED.items():
+        if name not in content["docnames"]:  # a smaller book, as in tests
+            continue
         place = [content["docnames"].index(name), anchor, True]
         content["indexentries"].setdefault(words, []).append(place)
     return index[:start] + json.dumps(content) + index[end:]
